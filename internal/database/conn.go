@@ -1,0 +1,203 @@
+package database
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"entgo.io/ent/dialect"
+
+	"github.com/reviewpoint/models/internal/clock"
+	"github.com/reviewpoint/models/internal/text"
+)
+
+// sqliteTime is the one text form of an instant: of fixed width and in UTC, so that text sorts, and
+// is equal, as instants are.
+const sqliteTime = "2006-01-02 15:04:05.000000-07:00"
+
+// connector makes connections whose arguments and errors follow the rules of the layer. It stands
+// below database/sql, so there is no way around it.
+type connector struct {
+	dialect string
+	connect func(context.Context) (driver.Conn, error)
+	driver  driver.Driver
+}
+
+func (c *connector) Driver() driver.Driver { return c.driver }
+
+func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+	inner, err := c.connect(ctx)
+	if err != nil {
+		return nil, translate(ctx, err)
+	}
+	return &conn{Conn: inner, dialect: c.dialect}, nil
+}
+
+// conn is a connection of a driver. Once a statement of a transaction has failed, the rest of the
+// transaction is refused on both dialects, as PostgreSQL does, and so is its commit.
+type conn struct {
+	driver.Conn
+	dialect string
+	inTx    bool
+	failed  bool
+}
+
+// ready refuses a statement when the transaction has failed; going back to a savepoint mends it.
+func (c *conn) ready(query string) error {
+	if !c.failed {
+		return nil
+	}
+	if len(query) >= len(rollbackTo) && query[:len(rollbackTo)] == rollbackTo {
+		c.failed = false
+		return nil
+	}
+	return ErrTxFailed
+}
+
+func (c *conn) answer(ctx context.Context, err error) error {
+	if err != nil && !errors.Is(err, driver.ErrSkip) {
+		c.failed = c.inTx
+	}
+	return translate(ctx, err)
+}
+
+func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if err := c.ready(query); err != nil {
+		return nil, err
+	}
+	result, err := c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
+	return result, c.answer(ctx, err)
+}
+
+func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if err := c.ready(query); err != nil {
+		return nil, err
+	}
+	inner, err := c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
+	if err != nil {
+		return nil, c.answer(ctx, err)
+	}
+	return &rows{Rows: inner, conn: c, ctx: ctx}, nil
+}
+
+func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	if err := c.ready(query); err != nil {
+		return nil, err
+	}
+	stmt, err := c.Conn.(driver.ConnPrepareContext).PrepareContext(ctx, query)
+	return stmt, c.answer(ctx, err)
+}
+
+func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	inner, err := c.Conn.(driver.ConnBeginTx).BeginTx(ctx, opts)
+	if err != nil {
+		return nil, translate(ctx, err)
+	}
+	c.inTx, c.failed = true, false
+	return &connTx{conn: c, inner: inner}, nil
+}
+
+func (c *conn) Ping(ctx context.Context) error {
+	return translate(ctx, c.Conn.(driver.Pinger).Ping(ctx))
+}
+
+// ResetSession lets the driver refuse a connection that is broken before it is used again.
+func (c *conn) ResetSession(ctx context.Context) error {
+	c.inTx, c.failed = false, false
+	if inner, ok := c.Conn.(driver.SessionResetter); ok {
+		return inner.ResetSession(ctx)
+	}
+	return nil
+}
+
+// IsValid lets the driver drop a connection that is broken.
+func (c *conn) IsValid() bool {
+	inner, ok := c.Conn.(driver.Validator)
+	return !ok || inner.IsValid()
+}
+
+// CheckNamedValue gives every argument the form that both databases keep alike.
+func (c *conn) CheckNamedValue(nv *driver.NamedValue) error {
+	if raw, ok := nv.Value.(json.RawMessage); ok && c.dialect == dialect.SQLite {
+		nv.Value = string(raw) // SQLite would keep bytes as a BLOB.
+	}
+	err := driver.ErrSkip
+	if inner, ok := c.Conn.(driver.NamedValueChecker); ok {
+		err = inner.CheckNamedValue(nv)
+	}
+	if errors.Is(err, driver.ErrSkip) {
+		nv.Value, err = driver.DefaultParameterConverter.ConvertValue(nv.Value)
+	}
+	if err != nil {
+		return err
+	}
+	switch value := nv.Value.(type) {
+	case string:
+		return text.Valid(value)
+	case time.Time:
+		nv.Value, err = c.timeArgument(value)
+		return err
+	}
+	return nil
+}
+
+func (c *conn) timeArgument(t time.Time) (driver.Value, error) {
+	t = clock.Normal(t)
+	if t.Year() < 1 || t.Year() > 9999 {
+		return nil, fmt.Errorf("the year %d is outside 1 to 9999", t.Year())
+	}
+	if c.dialect == dialect.SQLite {
+		return t.Format(sqliteTime), nil
+	}
+	return t, nil
+}
+
+type rows struct {
+	driver.Rows
+	conn *conn
+	ctx  context.Context //nolint:containedctx // The error of a later row is told by the context of the query.
+}
+
+func (r *rows) Next(dest []driver.Value) error {
+	err := r.Rows.Next(dest)
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	return r.conn.answer(r.ctx, err)
+}
+
+func (r *rows) ColumnTypeDatabaseTypeName(index int) string {
+	if inner, ok := r.Rows.(driver.RowsColumnTypeDatabaseTypeName); ok {
+		return inner.ColumnTypeDatabaseTypeName(index)
+	}
+	return ""
+}
+
+type connTx struct {
+	conn  *conn
+	inner driver.Tx
+}
+
+func (t *connTx) Commit() error {
+	failed := t.conn.failed
+	t.conn.inTx, t.conn.failed = false, false
+	if failed {
+		return errors.Join(ErrTxFailed, translate(context.Background(), t.inner.Rollback()))
+	}
+	return translate(context.Background(), t.inner.Commit())
+}
+
+func (t *connTx) Rollback() error {
+	failed := t.conn.failed
+	t.conn.inTx, t.conn.failed = false, false
+	err := translate(context.Background(), t.inner.Rollback())
+	if failed && t.conn.dialect == dialect.SQLite {
+		// After some failures (a full disk, an interrupt) SQLite has rolled back by itself.
+		return nil
+	}
+	return err
+}

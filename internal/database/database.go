@@ -1,0 +1,161 @@
+// Package database is the layer under ent: it opens SQLite and PostgreSQL by URL, sends reads and
+// writes where they belong, carries transactions in the context, and gives arguments and errors one
+// form on both.
+package database
+
+import (
+	"context"
+	stdsql "database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"entgo.io/ent/dialect"
+	"entgo.io/ent/dialect/sql"
+)
+
+// Options of Open. The zero value is the default.
+type Options struct {
+	// MaxConns bounds the connections: SQLite's readers beside its one writer, or PostgreSQL's pool.
+	// Defaults to twice the processors but at least 4, and to 10.
+	MaxConns int
+	// ReadOnly opens a database only to look: nothing can be written, and a missing file is not made.
+	ReadOnly bool
+}
+
+// DB is a database as a dialect.Driver of ent. It is safe for use by several goroutines.
+type DB struct {
+	dialect        string
+	name           string
+	writer, reader *stdsql.DB    // the same pool on PostgreSQL
+	wait           time.Duration // how long a writer of SQLite waits for its turn
+}
+
+// Open opens the database at url and connects to it once. Its errors say what to do, in one line and
+// without the password.
+func Open(ctx context.Context, url string, opts Options) (*DB, error) {
+	t, err := parseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	if opts.MaxConns < 0 {
+		return nil, fmt.Errorf("the number of connections must be positive, not %d", opts.MaxConns)
+	}
+	if t.dialect == dialect.Postgres {
+		if opts.ReadOnly {
+			t.dsn += "&default_transaction_read_only=on"
+		}
+		return openPostgres(ctx, t, opts)
+	}
+	t.readOnly = t.readOnly || opts.ReadOnly
+	return openSQLite(ctx, t, opts)
+}
+
+// Close closes every connection. It waits for running queries to end.
+func (db *DB) Close() error {
+	if db.reader == db.writer {
+		return db.writer.Close()
+	}
+	return errors.Join(db.reader.Close(), db.writer.Close())
+}
+
+// Ping reports whether the database answers.
+func (db *DB) Ping(ctx context.Context) error {
+	var one int
+	return db.reader.QueryRowContext(ctx, "SELECT 1").Scan(&one)
+}
+
+// Dialect is "sqlite3" or "postgres".
+func (db *DB) Dialect() string { return db.dialect }
+
+// Name says which database it is, for people: a path, or host:port/database.
+func (db *DB) Name() string { return db.name }
+
+// Exec is ent's way to run a statement. Like Query, it joins the transaction that ctx carries.
+func (db *DB) Exec(ctx context.Context, query string, args, v any) error {
+	return sql.Conn{ExecQuerier: db}.Exec(ctx, query, args, v)
+}
+
+// Query is ent's way to run a query.
+func (db *DB) Query(ctx context.Context, query string, args, v any) error {
+	if unitFrom(ctx, db) != nil || db.isRead(query) {
+		return sql.Conn{ExecQuerier: db}.Query(ctx, query, args, v)
+	}
+	// INSERT ... RETURNING: the writer is given back when the rows are closed.
+	conn, err := db.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	if err := (sql.Conn{ExecQuerier: conn}).Query(ctx, query, args, v); err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	answer := v.(*sql.Rows)
+	answer.ColumnScanner = &leasedRows{answer.ColumnScanner, conn}
+	return nil
+}
+
+// ExecContext runs a statement in the transaction that ctx carries, or else on the writer.
+func (db *DB) ExecContext(ctx context.Context, query string, args ...any) (stdsql.Result, error) {
+	if u := unitFrom(ctx, db); u != nil {
+		return u.ExecContext(ctx, query, args...)
+	}
+	conn, err := db.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	result, err := conn.ExecContext(ctx, query, args...)
+	return result, errors.Join(err, conn.Close())
+}
+
+// QueryContext runs a query in the transaction that ctx carries, or else on a reader if it is one.
+func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*stdsql.Rows, error) {
+	if u := unitFrom(ctx, db); u != nil {
+		return u.QueryContext(ctx, query, args...)
+	}
+	if db.isRead(query) {
+		return db.reader.QueryContext(ctx, query, args...)
+	}
+	return db.writer.QueryContext(ctx, query, args...)
+}
+
+// isRead reports whether a query may go to a reader. Whatever it does not know goes to the writer,
+// and a reader refuses what writes, so a mistake costs time but never a change.
+func (db *DB) isRead(query string) bool {
+	return db.reader == db.writer || (len(query) > 6 && strings.EqualFold(query[:6], "SELECT"))
+}
+
+// acquire takes a connection for writing. In SQLite there is one, and waiting for it ends like
+// waiting for another process does: with ErrBusy.
+func (db *DB) acquire(ctx context.Context) (*stdsql.Conn, error) {
+	if db.wait == 0 {
+		return db.writer.Conn(ctx)
+	}
+	waiting, stop := context.WithTimeout(ctx, db.wait)
+	defer stop()
+	conn, err := db.writer.Conn(waiting)
+	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
+		return nil, fmt.Errorf("%w: the writer was not free within %s; inside InTx, use the context that InTx gives", ErrBusy, db.wait)
+	}
+	return conn, err
+}
+
+// leasedRows gives the connection back with the rows.
+type leasedRows struct {
+	sql.ColumnScanner
+	conn *stdsql.Conn
+}
+
+func (r *leasedRows) Close() error { return errors.Join(r.ColumnScanner.Close(), r.conn.Close()) }
+
+// pause waits, or answers the error of ctx when that ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

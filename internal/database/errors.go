@@ -1,0 +1,152 @@
+package database
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/lib/pq"
+	"github.com/mattn/go-sqlite3"
+)
+
+// What a database can answer, told from its SQLSTATE or from SQLite's extended result code.
+var (
+	ErrUnique        = errors.New("unique constraint violated")
+	ErrForeignKey    = errors.New("foreign key constraint violated")
+	ErrCheck         = errors.New("check constraint violated")
+	ErrNotNull       = errors.New("not-null constraint violated")
+	ErrBusy          = errors.New("database is busy")
+	ErrSerialization = errors.New("transaction conflicts with another one")
+	ErrReadOnly      = errors.New("database is read-only")
+)
+
+// What a transaction can answer.
+var (
+	ErrTxDone        = errors.New("the transaction of this context has ended")
+	ErrTxFailed      = errors.New("a statement of this transaction failed: it can only be rolled back")
+	ErrCommitUnknown = errors.New("the connection was lost during the commit: read back whether the change was kept before repeating it")
+)
+
+// Error is what a database answered, less every value of a row. It is one of the sentinels above
+// by errors.Is, where one fits.
+type Error struct {
+	Code       string // SQLSTATE, or SQLite's extended result code
+	Constraint string // of PostgreSQL; SQLite names columns in the text instead
+	text       string
+	kind       error
+}
+
+func (e *Error) Error() string { return e.text + " (" + e.Code + ")" }
+
+// Unwrap returns the sentinel that e is, or nil.
+func (e *Error) Unwrap() error { return e.kind }
+
+// translate is what the layer answers for an error of a driver. A cancelled statement is a context
+// error, whatever the driver said of it.
+func translate(ctx context.Context, err error) error {
+	if err == nil || errors.Is(err, driver.ErrBadConn) || errors.Is(err, driver.ErrSkip) || errors.Is(err, io.EOF) {
+		return err
+	}
+	var (
+		pqErr     *pq.Error
+		sqliteErr sqlite3.Error
+	)
+	switch {
+	case errors.As(err, &pqErr):
+		return translatePostgres(ctx, pqErr)
+	case errors.As(err, &sqliteErr):
+		return translateSQLite(ctx, sqliteErr)
+	case errors.Is(err, pq.ErrInFailedTransaction):
+		return ErrTxFailed
+	case ctx.Err() != nil:
+		return contextError(ctx)
+	}
+	return err
+}
+
+func contextError(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// The server's own statement_timeout.
+	return context.DeadlineExceeded
+}
+
+// translatePostgres composes the text anew: the server's may be in any language, and its details and
+// the messages of data errors (class 22) hold values of the row.
+func translatePostgres(ctx context.Context, e *pq.Error) error {
+	out := &Error{Code: string(e.Code), Constraint: e.Constraint}
+	switch e.Code {
+	case "57014": // query_canceled
+		return contextError(ctx)
+	case "25P02": // in_failed_sql_transaction
+		return ErrTxFailed
+	// The phrases that ent's IsConstraintError looks for.
+	case "23505":
+		out.kind, out.text = ErrUnique, fmt.Sprintf("violates unique constraint %q", e.Constraint)
+	case "23503", "23001":
+		out.kind, out.text = ErrForeignKey, fmt.Sprintf("violates foreign key constraint %q", e.Constraint)
+	case "23514":
+		out.kind, out.text = ErrCheck, fmt.Sprintf("violates check constraint %q", e.Constraint)
+	case "23502":
+		out.kind, out.text = ErrNotNull, fmt.Sprintf("column %q must not be NULL", e.Column)
+	case "40001", "40P01":
+		out.kind, out.text = ErrSerialization, ErrSerialization.Error()
+	case "55P03":
+		out.kind, out.text = ErrBusy, "a lock was not to be had in time"
+	case "25006":
+		out.kind, out.text = ErrReadOnly, ErrReadOnly.Error()
+	default:
+		out.text = e.Message
+		if class := e.Code.Class(); class == "22" || class == "23" || class == "P0" {
+			out.text = strings.ReplaceAll(e.Code.Name(), "_", " ")
+		}
+	}
+	return out
+}
+
+func translateSQLite(ctx context.Context, e sqlite3.Error) error {
+	// SQLite's text names tables and columns, never values.
+	out := &Error{Code: fmt.Sprintf("SQLite %d", int(e.ExtendedCode)), text: e.Error()}
+	switch e.ExtendedCode {
+	case sqlite3.ErrConstraintUnique, sqlite3.ErrConstraintPrimaryKey, sqlite3.ErrConstraintRowID:
+		out.kind = ErrUnique
+	case sqlite3.ErrConstraintForeignKey, sqlite3.ErrConstraintTrigger:
+		out.kind = ErrForeignKey
+	case sqlite3.ErrConstraintCheck:
+		out.kind = ErrCheck
+	case sqlite3.ErrConstraintNotNull:
+		out.kind = ErrNotNull
+	}
+	switch e.Code {
+	case sqlite3.ErrInterrupt:
+		return contextError(ctx)
+	case sqlite3.ErrBusy, sqlite3.ErrLocked:
+		out.kind, out.text = ErrBusy, "another writer has held the database for too long"
+	case sqlite3.ErrReadonly:
+		out.kind = ErrReadOnly
+	}
+	return out
+}
+
+// retryable reports whether a transaction that ended with err may go better a second time.
+func retryable(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (errors.Is(e, ErrSerialization) || (errors.Is(e, ErrBusy) && strings.HasPrefix(e.Code, "SQLite")))
+}
+
+// commitUnknown reports whether err, the answer to a COMMIT, leaves open if the server carried it out.
+func commitUnknown(err error) bool {
+	var (
+		e      *Error
+		netErr net.Error
+	)
+	if errors.As(err, &e) {
+		return strings.HasPrefix(e.Code, "08") || strings.HasPrefix(e.Code, "57P")
+	}
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &netErr)
+}

@@ -1,0 +1,63 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"entgo.io/ent/dialect"
+	"github.com/lib/pq"
+)
+
+// openPostgres opens a bounded pool. Reads and writes go through the same one.
+func openPostgres(ctx context.Context, t target, opts Options) (*DB, error) {
+	config, err := pq.NewConnector(t.dsn)
+	if err != nil {
+		// lib/pq names the option that is wrong; the URL does not stand in its errors.
+		return nil, fmt.Errorf("the PostgreSQL URL cannot be used: %w", err)
+	}
+	pool := sql.OpenDB(&connector{dialect: dialect.Postgres, driver: config.Driver(), connect: config.Connect})
+	conns := opts.MaxConns
+	if conns == 0 {
+		conns = 10
+	}
+	pool.SetMaxOpenConns(conns)
+	pool.SetMaxIdleConns(conns)
+	pool.SetConnMaxLifetime(30 * time.Minute)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	db := &DB{dialect: dialect.Postgres, name: t.name, writer: pool, reader: pool}
+	if err := pool.PingContext(ctx); err != nil {
+		return nil, errors.Join(explainPostgres(t, err), db.Close())
+	}
+	return db, nil
+}
+
+// explainPostgres says of a failed connection what to do about it.
+func explainPostgres(t target, err error) error {
+	var (
+		e      *Error
+		netErr net.Error
+		dnsErr *net.DNSError
+	)
+	switch {
+	case errors.As(err, &e):
+		switch e.Code {
+		case "28P01", "28000":
+			return fmt.Errorf("the server at %s refuses this user or password: check both in the URL: %w", t.name, &Error{Code: e.Code, text: "invalid authorization"})
+		case "3D000":
+			return fmt.Errorf("the server has no database of the name in %s: make it with createdb: %w", t.name, &Error{Code: e.Code, text: "invalid catalog name"})
+		case "53300":
+			return fmt.Errorf("the server at %s has no connection left: close some, or raise its max_connections: %w", t.name, err)
+		}
+	case errors.Is(err, pq.ErrSSLNotSupported):
+		return fmt.Errorf("the server at %s does not speak TLS: add sslmode=disable to the URL if the network between is private: %w", t.name, err)
+	case errors.As(err, &dnsErr):
+		return fmt.Errorf("the host of %s is not known: check the name in the URL", t.name)
+	case errors.As(err, &netErr):
+		return fmt.Errorf("the server at %s cannot be reached: check host and port, and that it runs: %w", t.name, err)
+	}
+	return fmt.Errorf("cannot connect to %s: %w", t.name, err)
+}

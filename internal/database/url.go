@@ -1,0 +1,175 @@
+package database
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"entgo.io/ent/dialect"
+)
+
+// target is what a database URL says, taken apart.
+type target struct {
+	dialect string
+	name    string // for people: a path, or host:port/database; never a password
+
+	// SQLite.
+	path        string
+	memory      bool
+	readOnly    bool
+	synchronous string
+	busyTimeout time.Duration
+
+	// PostgreSQL: an URL that lib/pq reads.
+	dsn string
+}
+
+const urlForms = "use sqlite://path/to/file.db, sqlite://:memory: or postgres://user:password@host:5432/database"
+
+// parseURL takes an URL apart. No error holds any part of it that may be a password.
+func parseURL(raw string) (target, error) {
+	scheme, rest, ok := strings.Cut(strings.TrimSpace(raw), "://")
+	if !ok {
+		return target{}, errors.New("the database URL has no scheme: " + urlForms)
+	}
+	// SQLAlchemy's form names the Python driver too: sqlite+aiosqlite, postgresql+asyncpg.
+	name, _, python := strings.Cut(strings.ToLower(scheme), "+")
+	switch name {
+	case "sqlite", "sqlite3":
+		return parseSQLite(rest, python)
+	case "postgres", "postgresql":
+		return parsePostgres(rest)
+	}
+	return target{}, fmt.Errorf("unknown database scheme %q: %s", printable(name), urlForms)
+}
+
+// printable keeps what is shown of an URL to a short word, should something else stand there.
+func printable(s string) string {
+	if len(s) > 20 {
+		return s[:20] + "..."
+	}
+	return s
+}
+
+func parseSQLite(rest string, python bool) (target, error) {
+	t := target{dialect: dialect.SQLite, synchronous: "FULL", busyTimeout: 10 * time.Second}
+	path, query, _ := strings.Cut(rest, "?")
+	path, err := url.PathUnescape(path)
+	if err != nil {
+		return target{}, errors.New("the path of the SQLite URL has a bad %-escape")
+	}
+	if python { // sqlite+aiosqlite:///relative.db, sqlite+aiosqlite:////absolute.db
+		path = strings.TrimPrefix(path, "/")
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return target{}, errors.New("the options of the SQLite URL cannot be read: write them as ?name=value&name=value")
+	}
+	for key := range values {
+		if err := t.setSQLite(key, values.Get(key)); err != nil {
+			return target{}, err
+		}
+	}
+	t.memory = t.memory || path == ":memory:" || (python && path == "")
+	if path == "" && !t.memory {
+		return target{}, errors.New("the SQLite URL names no file: " + urlForms)
+	}
+	t.path, t.name = path, path
+	if t.memory {
+		t.name = "memory"
+	}
+	return t, nil
+}
+
+func (t *target) setSQLite(key, value string) error {
+	switch key {
+	case "synchronous":
+		t.synchronous = strings.ToUpper(value)
+		switch t.synchronous {
+		case "OFF", "NORMAL", "FULL", "EXTRA":
+			return nil
+		}
+		return errors.New("synchronous must be off, normal, full or extra")
+	case "busy_timeout":
+		d, err := time.ParseDuration(value)
+		if err != nil || d < 0 {
+			return errors.New("busy_timeout must be a duration such as 5s")
+		}
+		t.busyTimeout = d
+		return nil
+	case "mode":
+		switch value {
+		case "memory":
+			t.memory = true
+		case "ro":
+			t.readOnly = true
+		case "rwc":
+		default:
+			return errors.New("mode must be rwc, ro or memory")
+		}
+		return nil
+	case "_fk", "_foreign_keys": // As in an URL for the Atlas CLI.
+		if value == "1" || value == "true" || value == "on" {
+			return nil
+		}
+		return errors.New("foreign keys are always on: remove " + key + " from the URL")
+	}
+	return fmt.Errorf("unknown SQLite option %q: there are synchronous, busy_timeout and mode", printable(key))
+}
+
+func parsePostgres(rest string) (target, error) {
+	u, err := url.Parse("postgres://" + rest)
+	if err != nil {
+		// url.Parse quotes the URL, and so the password.
+		return target{}, errors.New("the PostgreSQL URL cannot be read: escape special characters of the password (@ is %40, / is %2F, : is %3A, % is %25)")
+	}
+	values, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return target{}, errors.New("the options of the PostgreSQL URL cannot be read: write them as ?name=value&name=value")
+	}
+	if mode := values.Get("ssl"); mode != "" { // asyncpg's name
+		values.Del("ssl")
+		setDefault(values, "sslmode", mode)
+	}
+	host := u.Host
+	if socket := values.Get("host"); socket != "" {
+		host = socket
+	}
+	// lib/pq would take "require", which encrypts but lets anybody be the server.
+	if isLocal(host) {
+		setDefault(values, "sslmode", "disable")
+	} else {
+		setDefault(values, "sslmode", "verify-full")
+	}
+	setDefault(values, "timezone", "UTC")
+	setDefault(values, "application_name", "reviewpoint")
+	setDefault(values, "connect_timeout", "10")
+	setDefault(values, "statement_timeout", "60000")
+	setDefault(values, "lock_timeout", "10000")
+	setDefault(values, "idle_in_transaction_session_timeout", "300000")
+	u.RawQuery = values.Encode()
+	return target{dialect: dialect.Postgres, name: host + u.Path, dsn: u.String()}, nil
+}
+
+func setDefault(values url.Values, key, value string) {
+	if !values.Has(key) {
+		values.Set(key, value)
+	}
+}
+
+// isLocal reports whether every host is this machine: a loopback address or a Unix socket.
+func isLocal(hosts string) bool {
+	for host := range strings.SplitSeq(hosts, ",") {
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		ip := net.ParseIP(strings.Trim(host, "[]"))
+		if host != "" && host != "localhost" && !strings.HasPrefix(host, "/") && !ip.IsLoopback() {
+			return false
+		}
+	}
+	return true
+}

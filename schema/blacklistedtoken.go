@@ -1,0 +1,37 @@
+package schema
+
+import (
+	"entgo.io/ent"
+	"entgo.io/ent/dialect/entsql"
+	"entgo.io/ent/schema"
+	"entgo.io/ent/schema/field"
+	"entgo.io/ent/schema/index"
+
+	"github.com/reviewpoint/models/internal/text"
+)
+
+// BlacklistedToken is a JWT that is refused before it expires, known by its jti (RFC 7519, 4.1.7).
+type BlacklistedToken struct{ ent.Schema }
+
+// Mixin of the BlacklistedToken.
+func (BlacklistedToken) Mixin() []ent.Mixin { return []ent.Mixin{Timestamps{}} }
+
+// Fields of the BlacklistedToken.
+func (BlacklistedToken) Fields() []ent.Field {
+	return []ent.Field{
+		field.String("jti").NotEmpty().MaxRuneLen(255).Validate(text.Valid).SchemaType(varchar(255)).Unique(),
+		field.Time("expires_at"),
+	}
+}
+
+// Indexes of the BlacklistedToken.
+func (BlacklistedToken) Indexes() []ent.Index {
+	return []ent.Index{index.Fields("expires_at")}
+}
+
+// Annotations of the BlacklistedToken.
+func (BlacklistedToken) Annotations() []schema.Annotation {
+	return []schema.Annotation{entsql.Checks(map[string]string{
+		"blacklisted_tokens_jti_not_empty": "jti <> ''",
+	})}
+}

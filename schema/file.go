@@ -1,0 +1,52 @@
+package schema
+
+import (
+	"entgo.io/ent"
+	"entgo.io/ent/dialect/entsql"
+	"entgo.io/ent/schema"
+	"entgo.io/ent/schema/edge"
+	"entgo.io/ent/schema/field"
+	"entgo.io/ent/schema/index"
+
+	"github.com/reviewpoint/models/internal/text"
+)
+
+// File is the record of an uploaded paper; its bytes are kept elsewhere.
+type File struct{ ent.Schema }
+
+// Mixin of the File.
+func (File) Mixin() []ent.Mixin { return []ent.Mixin{Timestamps{}, PublicID{}} }
+
+// Fields of the File.
+func (File) Fields() []ent.Field {
+	return []ent.Field{
+		field.String("filename").NotEmpty().MaxRuneLen(255).Validate(text.Valid).SchemaType(varchar(255)),
+		field.String("content_type").NotEmpty().MaxRuneLen(128).Validate(text.Valid).SchemaType(varchar(128)),
+		field.Int64("size").NonNegative().Default(0).Comment("Bytes."),
+		field.Int("user_id"),
+	}
+}
+
+// Edges of the File.
+func (File) Edges() []ent.Edge {
+	return []ent.Edge{
+		edge.From("user", User.Type).Ref("files").Field("user_id").Unique().Required(),
+	}
+}
+
+// Indexes of the File.
+func (File) Indexes() []ent.Index {
+	return []ent.Index{
+		index.Fields("user_id", "created_at", "id"),
+		index.Fields("user_id", "filename"),
+	}
+}
+
+// Annotations of the File.
+func (File) Annotations() []schema.Annotation {
+	return []schema.Annotation{entsql.Checks(map[string]string{
+		"files_filename_not_empty":     "filename <> ''",
+		"files_content_type_not_empty": "content_type <> ''",
+		"files_size_not_negative":      "size >= 0",
+	})}
+}

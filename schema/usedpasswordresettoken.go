@@ -1,0 +1,46 @@
+package schema
+
+import (
+	"entgo.io/ent"
+	"entgo.io/ent/dialect/entsql"
+	"entgo.io/ent/schema"
+	"entgo.io/ent/schema/field"
+	"entgo.io/ent/schema/index"
+
+	"github.com/reviewpoint/models/internal/clock"
+	"github.com/reviewpoint/models/internal/text"
+)
+
+// UsedPasswordResetToken is a password reset that has been made: its nonce counts once for its address.
+type UsedPasswordResetToken struct{ ent.Schema }
+
+// Mixin of the UsedPasswordResetToken.
+func (UsedPasswordResetToken) Mixin() []ent.Mixin { return []ent.Mixin{Timestamps{}} }
+
+// Fields of the UsedPasswordResetToken.
+func (UsedPasswordResetToken) Fields() []ent.Field {
+	return []ent.Field{
+		field.String("email").NotEmpty().MaxRuneLen(255).Validate(text.Valid).SchemaType(varchar(255)),
+		field.String("nonce").NotEmpty().MaxRuneLen(64).Validate(text.Valid).SchemaType(varchar(64)),
+		field.Time("used_at").Annotations(now()),
+	}
+}
+
+// Indexes of the UsedPasswordResetToken.
+func (UsedPasswordResetToken) Indexes() []ent.Index {
+	return []ent.Index{
+		index.Fields("email", "nonce").Unique(),
+		index.Fields("used_at"),
+	}
+}
+
+// Hooks of the UsedPasswordResetToken.
+func (UsedPasswordResetToken) Hooks() []ent.Hook { return []ent.Hook{clock.OnCreate("used_at")} }
+
+// Annotations of the UsedPasswordResetToken.
+func (UsedPasswordResetToken) Annotations() []schema.Annotation {
+	return []schema.Annotation{entsql.Checks(map[string]string{
+		"used_password_reset_tokens_email_not_empty": "email <> ''",
+		"used_password_reset_tokens_nonce_not_empty": "nonce <> ''",
+	})}
+}
