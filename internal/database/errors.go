@@ -34,8 +34,9 @@ var (
 // Error is what a database answered, less every value of a row. It is one of the sentinels above
 // by errors.Is, where one fits.
 type Error struct {
-	Code       string // SQLSTATE, or SQLite's extended result code
-	Constraint string // of PostgreSQL; SQLite names columns in the text instead
+	Code       string        // SQLSTATE, or SQLite's extended result code
+	Constraint string        // of PostgreSQL; SQLite names columns in the text instead
+	primary    sqlite3.ErrNo // SQLite's result code without its extension
 	text       string
 	kind       error
 }
@@ -111,7 +112,7 @@ func translatePostgres(ctx context.Context, e *pq.Error) error {
 
 func translateSQLite(ctx context.Context, e sqlite3.Error) error {
 	// SQLite's text names tables and columns, never values.
-	out := &Error{Code: fmt.Sprintf("SQLite %d", int(e.ExtendedCode)), text: e.Error()}
+	out := &Error{Code: fmt.Sprintf("SQLite %d", int(e.ExtendedCode)), primary: e.Code, text: e.Error()}
 	switch e.ExtendedCode {
 	case sqlite3.ErrConstraintUnique, sqlite3.ErrConstraintPrimaryKey, sqlite3.ErrConstraintRowID:
 		out.kind = ErrUnique

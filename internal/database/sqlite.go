@@ -141,10 +141,10 @@ func explainSQLite(t target, err error) error {
 	if !errors.As(err, &e) {
 		return fmt.Errorf("cannot open %s: %w", t.name, err)
 	}
-	switch e.Code {
-	case "SQLite 26": // SQLITE_NOTADB
+	switch e.primary {
+	case sqlite3.ErrNotADB:
 		return fmt.Errorf("%s is not a SQLite database: check the path; nothing was changed: %w", t.name, err)
-	case "SQLite 14", "SQLite 8", "SQLite 264", "SQLite 520", "SQLite 776", "SQLite 1032", "SQLite 1288": // CANTOPEN, READONLY and its kinds
+	case sqlite3.ErrCantOpen, sqlite3.ErrReadonly, sqlite3.ErrPerm:
 		return fmt.Errorf("%s cannot be written: let this user write to the file and its folder, or open it with ?mode=ro: %w", t.name, err)
 	}
 	return fmt.Errorf("cannot open %s: %w", t.name, err)

@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	stdsql "database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -31,6 +32,7 @@ type unit struct {
 	tx         *stdsql.Tx
 	done       bool
 	failed     error // why it can only be rolled back
+	schema     bool  // it changes the schema
 	savepoints bool  // each statement, and each transaction that joins, can be undone by itself
 	depth      int
 }
@@ -54,8 +56,13 @@ func (db *DB) InTx(ctx context.Context, fn func(context.Context) error) error {
 		}
 		return inner.finish(func() error { return fn(ctx) })
 	}
+	return db.retry(ctx, func() *unit { return &unit{db: db, ctx: ctx} }, fn)
+}
+
+// retry runs fn in a new unit, and again in another while it loses against other transactions.
+func (db *DB) retry(ctx context.Context, begin func() *unit, fn func(context.Context) error) error {
 	for attempt := 1; ; attempt++ {
-		u := &unit{db: db, ctx: ctx}
+		u := begin()
 		err := (&tx{unit: u}).finish(func() error { return fn(context.WithValue(ctx, unitKey{db}, u)) })
 		if !retryable(err) || attempt == maxAttempts {
 			return err
@@ -65,6 +72,15 @@ func (db *DB) InTx(ctx context.Context, fn func(context.Context) error) error {
 			return err
 		}
 	}
+}
+
+// InSchemaTx is InTx for changing the schema. SQLite's foreign keys are off in it, for else a table
+// that is rebuilt takes with it what cascades from it; check them before the end. It joins nothing.
+func (db *DB) InSchemaTx(ctx context.Context, fn func(context.Context) error) error {
+	if unitFrom(ctx, db) != nil {
+		return errors.New("the schema cannot be changed inside a transaction: use a context from outside InTx")
+	}
+	return db.retry(ctx, func() *unit { return &unit{db: db, ctx: ctx, schema: true} }, fn)
 }
 
 // Rollback returns a context that carries a transaction, and the function that undoes whatever was
@@ -106,9 +122,12 @@ func (u *unit) begin(ctx context.Context) (*stdsql.Tx, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := u.setForeignKeys(conn, "OFF"); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
 	tx, err := conn.BeginTx(u.ctx, u.opts)
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, errors.Join(err, u.release(conn))
 	}
 	u.conn, u.tx = conn, tx
 	return tx, nil
@@ -172,7 +191,7 @@ func (u *unit) commit() error {
 		return err
 	}
 	if failed != nil {
-		return errors.Join(fmt.Errorf("%w: %w", ErrTxFailed, failed), tx.Rollback(), conn.Close())
+		return errors.Join(fmt.Errorf("%w: %w", ErrTxFailed, failed), tx.Rollback(), u.release(conn))
 	}
 	err = tx.Commit()
 	if u.ctx.Err() != nil && errors.Is(err, stdsql.ErrTxDone) {
@@ -181,7 +200,7 @@ func (u *unit) commit() error {
 	if commitUnknown(err) {
 		err = fmt.Errorf("%w: %w", ErrCommitUnknown, err)
 	}
-	return errors.Join(err, conn.Close())
+	return errors.Join(err, u.release(conn))
 }
 
 func (u *unit) rollback() error {
@@ -193,7 +212,26 @@ func (u *unit) rollback() error {
 	if u.ctx.Err() != nil && errors.Is(err, stdsql.ErrTxDone) {
 		err = nil // It went with its context.
 	}
-	return errors.Join(err, conn.Close())
+	return errors.Join(err, u.release(conn))
+}
+
+// release gives the connection back as it was.
+func (u *unit) release(conn *stdsql.Conn) error {
+	if err := u.setForeignKeys(conn, "ON"); err != nil {
+		// A connection without foreign keys must not be used again.
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+		return err
+	}
+	return conn.Close()
+}
+
+// setForeignKeys switches SQLite's foreign keys for a change of the schema; inside a transaction it would do nothing.
+func (u *unit) setForeignKeys(conn *stdsql.Conn, state string) error {
+	if !u.schema || u.db.dialect != dialect.SQLite {
+		return nil
+	}
+	_, err := conn.ExecContext(context.WithoutCancel(u.ctx), "PRAGMA foreign_keys = "+state)
+	return err
 }
 
 // join returns the transaction as one that somebody else commits.

@@ -1,0 +1,310 @@
+// Package migration applies the versioned migrations of a folder in Atlas's format, and keeps the
+// same account of them as the Atlas CLI does: apply with one, continue with the other.
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"time"
+
+	"ariga.io/atlas/sql/migrate"
+	"ariga.io/atlas/sql/postgres"
+	"ariga.io/atlas/sql/sqlite"
+	"entgo.io/ent/dialect"
+
+	"github.com/reviewpoint/models/internal/database"
+)
+
+// What is wrong with a folder or with a database's account of it. The errors name the file.
+var (
+	ErrEdited  = errors.New("migration file was edited after it was planned or applied")
+	ErrMissing = errors.New("migration was applied to the database but its file is missing")
+	ErrForeign = errors.New("database has tables but no account of migrations")
+)
+
+// Migrator applies the migrations of one folder to one database.
+type Migrator struct {
+	db  *database.DB
+	dir *migrate.MemDir
+}
+
+// File is a migration and where it stands.
+type File struct {
+	Name      string    // 20261123111209_initial.sql
+	Version   string    // 20261123111209
+	AppliedAt time.Time // zero while it is pending
+}
+
+// New reads the folder of the database's dialect ("sqlite" or "postgres") in files, and checks it
+// against its atlas.sum.
+func New(db *database.DB, files fs.FS) (*Migrator, error) {
+	folder := "sqlite"
+	if db.Dialect() == dialect.Postgres {
+		folder = "postgres"
+	}
+	dir := &migrate.MemDir{}
+	entries, err := fs.ReadDir(files, folder)
+	if err != nil {
+		return nil, fmt.Errorf("read the migrations of %s: %w", folder, err)
+	}
+	for _, entry := range entries {
+		content, err := fs.ReadFile(files, path.Join(folder, entry.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("read the migrations of %s: %w", folder, err)
+		}
+		if err := dir.WriteFile(entry.Name(), content); err != nil {
+			return nil, fmt.Errorf("read the migrations of %s: %w", folder, err)
+		}
+	}
+	if err := checkSum(dir, folder); err != nil {
+		return nil, err
+	}
+	return &Migrator{db: db, dir: dir}, nil
+}
+
+// checkSum compares the files with atlas.sum, and names the first that differs.
+func checkSum(dir *migrate.MemDir, folder string) error {
+	err := migrate.Validate(dir)
+	if err == nil {
+		return nil
+	}
+	cure := "take it back from version control, or run `atlas migrate hash --env " + folder + "` if it was never applied anywhere"
+	var mismatch *migrate.ChecksumError
+	if errors.As(err, &mismatch) {
+		return fmt.Errorf("%w: %s does not match atlas.sum: %s", ErrEdited, path.Join(folder, mismatch.File), cure)
+	}
+	return fmt.Errorf("%w: %s/atlas.sum: %w: %s", ErrEdited, folder, err, cure)
+}
+
+// Status lists every file of the folder in order. It changes nothing.
+func (m *Migrator) Status(ctx context.Context) ([]File, error) {
+	rrw, err := openRevisions(ctx, m.db)
+	if err != nil {
+		return nil, err
+	}
+	var revisions []*migrate.Revision
+	if rrw.exists {
+		if revisions, err = rrw.ReadRevisions(ctx); err != nil {
+			return nil, err
+		}
+	} else if err := m.checkOurs(ctx); err != nil {
+		return nil, err
+	}
+	return m.compare(revisions)
+}
+
+// compare holds the database's account against the folder.
+func (m *Migrator) compare(revisions []*migrate.Revision) ([]File, error) {
+	sum, err := m.dir.Checksum()
+	if err != nil {
+		return nil, fmt.Errorf("read the migrations: %w", err)
+	}
+	files, err := m.dir.Files()
+	if err != nil {
+		return nil, fmt.Errorf("read the migrations: %w", err)
+	}
+	applied := make(map[string]*migrate.Revision, len(revisions))
+	for _, revision := range revisions {
+		applied[revision.Version] = revision
+	}
+	var out []File
+	for _, file := range files {
+		entry := File{Name: file.Name(), Version: file.Version()}
+		if revision, ok := applied[file.Version()]; ok {
+			delete(applied, file.Version())
+			hash, err := sum.SumByName(file.Name())
+			if err != nil {
+				return nil, fmt.Errorf("read the migrations: %w", err)
+			}
+			if revision.Type.Has(migrate.RevisionTypeExecute) && revision.Hash != hash {
+				return nil, fmt.Errorf("%w: %s differs from what was applied on %s: take the old file back from version control and put the change into a new one",
+					ErrEdited, file.Name(), revision.ExecutedAt.UTC().Format(time.DateTime))
+			}
+			if revision.Applied == revision.Total {
+				entry.AppliedAt = revision.ExecutedAt.UTC()
+			}
+		}
+		out = append(out, entry)
+	}
+	for _, revision := range revisions {
+		if _, unknown := applied[revision.Version]; unknown {
+			return nil, fmt.Errorf("%w: %s_%s: use the release of this program that has it, or take the file back from version control",
+				ErrMissing, revision.Version, revision.Description)
+		}
+	}
+	return out, nil
+}
+
+// checkOurs refuses a database that somebody else made: applying to it would fail halfway or mix up two applications.
+func (m *Migrator) checkOurs(ctx context.Context) error {
+	query := "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name <> $1 ORDER BY name LIMIT 1"
+	if m.db.Dialect() == dialect.Postgres {
+		query = "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() AND table_name <> $1 ORDER BY table_name LIMIT 1"
+	}
+	tables, err := scanStrings(ctx, m.db, query, revisionsTable)
+	if err != nil {
+		return err
+	}
+	if len(tables) > 0 {
+		return fmt.Errorf("%w: found table %q: name an empty database, or one that these migrations made", ErrForeign, tables[0])
+	}
+	return nil
+}
+
+// Apply applies what is pending, each file in a transaction of its own together with its row in the
+// account. Any number of processes may call it at once: each file is applied by one of them, and
+// the others wait for it. It returns the files that this call applied, also when a later one fails.
+func (m *Migrator) Apply(ctx context.Context) ([]File, error) {
+	// Usually nothing is pending, which needs no lock.
+	if files, err := m.Status(ctx); err == nil && pending(files) == 0 {
+		return nil, nil
+	}
+	var applied []File
+	for {
+		var next *File
+		err := m.db.InSchemaTx(ctx, func(ctx context.Context) (err error) {
+			next, err = m.applyNext(ctx)
+			return err
+		})
+		if err != nil {
+			return applied, err
+		}
+		if next == nil {
+			return applied, nil
+		}
+		applied = append(applied, *next)
+	}
+}
+
+func pending(files []File) int {
+	n := 0
+	for _, file := range files {
+		if file.AppliedAt.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+// applyNext applies the first pending file, or returns nil when there is none. ctx carries a
+// transaction that holds the lock: what is pending is read after it was had.
+func (m *Migrator) applyNext(ctx context.Context) (*File, error) {
+	if err := lock(ctx, m.db); err != nil {
+		return nil, err
+	}
+	if _, err := m.Status(ctx); err != nil {
+		return nil, err
+	}
+	rrw, err := openRevisions(ctx, m.db)
+	if err != nil {
+		return nil, err
+	}
+	if err := rrw.create(ctx); err != nil {
+		return nil, fmt.Errorf("make the table %s: %w", revisionsTable, err)
+	}
+	driver, err := openDriver(m.db)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the migrations: %w", err)
+	}
+	executor, err := migrate.NewExecutor(driver, m.dir, rrw,
+		migrate.WithAllowDirty(true), // checkOurs has looked
+		migrate.WithOperatorVersion("reviewpoint"),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the migrations: %w", err)
+	}
+	files, err := executor.Pending(ctx)
+	if errors.Is(err, migrate.ErrNoPendingFiles) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the pending migrations: %w", err)
+	}
+	file := files[0]
+	if err := executor.Execute(ctx, file); err != nil {
+		return nil, explainFailure(file, err)
+	}
+	if err := checkForeignKeys(ctx, m.db); err != nil {
+		return nil, fmt.Errorf("migration %s failed and was undone: %w", file.Name(), err)
+	}
+	return &File{Name: file.Name(), Version: file.Version(), AppliedAt: time.Now().UTC()}, nil
+}
+
+// explainFailure names the statement that failed, without what followed from it.
+func explainFailure(file migrate.File, err error) error {
+	var failed *migrate.StmtExecError
+	if errors.As(err, &failed) {
+		line := 1
+		for _, b := range file.Bytes()[:min(failed.Stmt.Pos, len(file.Bytes()))] {
+			if b == '\n' {
+				line++
+			}
+		}
+		return fmt.Errorf("migration %s failed at line %d and was undone: %w", file.Name(), line, failed.Err)
+	}
+	return fmt.Errorf("migration %s failed and was undone: %w", file.Name(), err)
+}
+
+func openDriver(db *database.DB) (migrate.Driver, error) {
+	if db.Dialect() == dialect.Postgres {
+		return postgres.Open(db)
+	}
+	return sqlite.Open(db)
+}
+
+// lockID is the Atlas CLI's own: FNV-1 of 32 bits of "atlas_migrate_execute".
+const lockID = 0xa02049d8
+
+// lock waits until no other migration runs. SQLite's transaction holds the lock since it began; in
+// PostgreSQL the lock ends with the transaction, so a killed process or a pooling proxy cannot keep it.
+func lock(ctx context.Context, db *database.DB) error {
+	if db.Dialect() != dialect.Postgres {
+		return nil
+	}
+	for _, statement := range []string{
+		"SET LOCAL statement_timeout = 0",
+		"SET LOCAL lock_timeout = 0", // for as long as ctx allows
+		fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", lockID),
+		"SET LOCAL lock_timeout = '10s'", // a table in use makes the migration fail, not the service wait
+	} {
+		if _, err := db.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("wait for another migration: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkForeignKeys looks for rows that a migration left without their parent: SQLite does not
+// enforce foreign keys while it migrates.
+func checkForeignKeys(ctx context.Context, db *database.DB) error {
+	if db.Dialect() != dialect.SQLite {
+		return nil
+	}
+	tables, err := scanStrings(ctx, db, "SELECT DISTINCT \"table\" FROM pragma_foreign_key_check")
+	if err != nil {
+		return err
+	}
+	if len(tables) > 0 {
+		return fmt.Errorf("it leaves rows of %q that refer to rows which are not there: %w", tables[0], database.ErrForeignKey)
+	}
+	return nil
+}
+
+func scanStrings(ctx context.Context, db *database.DB, query string, args ...any) (values []string, err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var value string
+		if err := rows.Scan(&value); err != nil {
+			return nil, err
+		}
+		values = append(values, value)
+	}
+	return values, rows.Err()
+}

@@ -1,0 +1,37 @@
+package models
+
+import (
+	"context"
+
+	"github.com/reviewpoint/models/ent"
+	"github.com/reviewpoint/models/internal/viewer"
+)
+
+// Viewer is who is asking. The zero value is an anonymous visitor.
+type Viewer = viewer.Viewer
+
+// WithViewer returns a context in which a signed-in person asks.
+func WithViewer(ctx context.Context, v Viewer) context.Context { return viewer.NewContext(ctx, v) }
+
+// AsUser returns a context in which u asks, with the rights that u has.
+func AsUser(ctx context.Context, u *ent.User) context.Context {
+	return viewer.NewContext(ctx, Viewer{UserID: u.ID, Admin: u.IsAdmin})
+}
+
+// AsAnonymous returns a context in which a visitor asks who has not signed in.
+func AsAnonymous(ctx context.Context) context.Context { return viewer.NewContext(ctx, Viewer{}) }
+
+// AsSystem returns a context in which the application itself asks: a job, a tool, a test. It may do
+// everything; label says in the audit trail which it was.
+func AsSystem(ctx context.Context, label string) context.Context {
+	return viewer.NewContext(ctx, Viewer{System: true, Label: label})
+}
+
+// ViewerFrom returns who asks in ctx, and whether anybody was named.
+func ViewerFrom(ctx context.Context) (Viewer, bool) { return viewer.FromContext(ctx) }
+
+// IncludeDeleted returns a context whose queries also see rows that are softly deleted.
+func IncludeDeleted(ctx context.Context) context.Context { return viewer.IncludeDeleted(ctx) }
+
+// HardDelete returns a context whose deletes remove the row for good.
+func HardDelete(ctx context.Context) context.Context { return viewer.HardDelete(ctx) }
