@@ -1,0 +1,209 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/reviewpoint/models"
+	"github.com/reviewpoint/models/ent"
+	"github.com/reviewpoint/models/ent/blacklistedtoken"
+	"github.com/reviewpoint/models/ent/file"
+	"github.com/reviewpoint/models/ent/user"
+)
+
+func (a *app) demoCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "demo",
+		Short:   "Run the main job end to end on the database, as a short story",
+		Long:    "Run the main job end to end on the database, as a short story. It adds three people with addresses of their own at each run, and changes nothing that was there.",
+		Example: "  reviewpoint demo --db sqlite://demo.db",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withStore(cmd.Context(), func(s *models.Store) error {
+				d := &demo{Store: s, out: a.stdout, run: uuid.NewString()[:8], now: time.Now()}
+				return d.tell(cmd.Context())
+			})
+		},
+	}
+}
+
+// demo is a story in chapters, each of which needs the one before.
+type demo struct {
+	*models.Store
+
+	out               io.Writer
+	run               string // makes the addresses of this run its own
+	now               time.Time
+	ada, linus, julia *ent.User
+}
+
+func (d *demo) tell(ctx context.Context) error {
+	fmt.Fprintf(d.out, "ReviewPoint on %s (%s)\n", d.Name(), d.Dialect())
+	for _, chapter := range []func(context.Context) error{
+		d.migrate, d.signUp, d.upload, d.logOut, d.resetPassword, d.undo, d.leave,
+	} {
+		if err := chapter(ctx); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(d.out, "\nThat was all of it. Run it again, or look with `reviewpoint doctor`.")
+	return nil
+}
+
+func (d *demo) heading(format string, args ...any) { fmt.Fprintf(d.out, "\n"+format+"\n", args...) }
+
+// table prints rows under their headings.
+func (d *demo) table(headings string, rows func(row func(format string, args ...any))) error {
+	w := tabwriter.NewWriter(d.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "  "+headings)
+	rows(func(format string, args ...any) { fmt.Fprintf(w, "  "+format+"\n", args...) })
+	return w.Flush()
+}
+
+func (d *demo) migrate(ctx context.Context) error {
+	report, err := d.Migrate(ctx)
+	if err != nil {
+		return err
+	}
+	d.heading("1. The schema is brought up to date: %d migrations applied.", len(report.Applied))
+	for _, migration := range report.Applied {
+		fmt.Fprintf(d.out, "  %s\n", migration.Name)
+	}
+	return nil
+}
+
+func (d *demo) address(name string) string { return name + "-" + d.run + "@example.org" }
+
+// noPassword is no hash of any password, so nobody can sign in with one.
+const noPassword = "!"
+
+func (d *demo) signUp(ctx context.Context) error {
+	people, err := d.User.CreateBulk(
+		d.User.Create().SetEmail(d.address("ada")).SetHashedPassword(noPassword).SetName("Ada").SetIsAdmin(true),
+		d.User.Create().SetEmail(d.address("linus")).SetHashedPassword(noPassword).SetName("Linus"),
+		d.User.Create().SetEmail(d.address("юля")).SetHashedPassword(noPassword).SetName("Юля").
+			SetPreferences(map[string]any{"theme": "dark", "reviews": map[string]any{"open": true}}),
+	).Save(ctx)
+	if err != nil {
+		return fmt.Errorf("sign up: %w", err)
+	}
+	d.ada, d.linus, d.julia = people[0], people[1], people[2]
+	d.heading("2. Three people sign up.")
+	return d.table("ID\tEMAIL\tNAME\tROLE\tCREATED AT", func(row func(string, ...any)) {
+		for _, u := range people {
+			row("%d\t%s\t%s\t%s\t%s", u.ID, u.Email, *u.Name, u.Role(), u.CreatedAt.Format(time.RFC3339))
+		}
+	})
+}
+
+func (d *demo) upload(ctx context.Context) error {
+	var files []*ent.FileCreate
+	for i, owner := range []*ent.User{d.linus, d.linus, d.julia} {
+		files = append(files, d.File.Create().SetFilename(fmt.Sprintf("статья %d.pdf", i+1)).
+			SetContentType("application/pdf").SetSize(int64(i+1)*52_428).SetUser(owner))
+	}
+	if err := d.File.CreateBulk(files...).Exec(ctx); err != nil {
+		return fmt.Errorf("upload: %w", err)
+	}
+	// One query for the people and one for all their files.
+	people, err := d.User.Query().Where(user.IDIn(d.linus.ID, d.julia.ID)).Order(user.ByID()).
+		WithFiles(func(q *ent.FileQuery) { q.Order(file.ByID()) }).All(ctx)
+	if err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	d.heading("3. They upload papers; each hangs on its owner's edge.")
+	return d.table("FILE\tBYTES\tOWNER", func(row func(string, ...any)) {
+		for _, u := range people {
+			for _, f := range u.Edges.Files {
+				row("%s\t%d\t%s", f.Filename, f.Size, *u.Name)
+			}
+		}
+	})
+}
+
+func (d *demo) logOut(ctx context.Context) error {
+	jti := uuid.NewString()
+	token, err := d.BlacklistedToken.Create().SetJti(jti).SetExpiresAt(d.now.Add(time.Hour)).Save(ctx)
+	if err != nil {
+		return fmt.Errorf("revoke: %w", err)
+	}
+	revoked, err := d.BlacklistedToken.Query().
+		Where(blacklistedtoken.Jti(jti), blacklistedtoken.ExpiresAtGT(d.now)).Exist(ctx)
+	if err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	d.heading("4. Linus logs out: his token is on the blacklist until it expires.")
+	return d.table("JTI\tEXPIRES AT\tREFUSED", func(row func(string, ...any)) {
+		row("%s\t%s\t%t", token.Jti, token.ExpiresAt.Format(time.RFC3339), revoked)
+	})
+}
+
+func (d *demo) resetPassword(ctx context.Context) error {
+	use := func() error {
+		return d.UsedPasswordResetToken.Create().SetEmail(d.linus.Email).SetNonce("nonce-" + d.run).Exec(ctx)
+	}
+	if err := use(); err != nil {
+		return fmt.Errorf("reset the password: %w", err)
+	}
+	d.heading("5. Linus resets his password. The link counts once:")
+	err := use()
+	if !errors.Is(err, models.ErrUnique) {
+		return fmt.Errorf("the link counted twice: %w", err)
+	}
+	fmt.Fprintf(d.out, "  first use: accepted\n  second use: refused (%v)\n", models.ErrUnique)
+	return nil
+}
+
+func (d *demo) undo(ctx context.Context) error {
+	changed := errors.New("Linus changed his mind")
+	err := d.InTx(ctx, func(ctx context.Context) error {
+		if err := d.User.UpdateOne(d.linus).SetName("Linux").Exec(ctx); err != nil {
+			return err
+		}
+		return changed
+	})
+	if !errors.Is(err, changed) {
+		return fmt.Errorf("rename: %w", err)
+	}
+	linus, err := d.User.Get(ctx, d.linus.ID)
+	if err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	d.heading("6. A transaction that fails leaves nothing behind: %v, and is still %s.", changed, *linus.Name)
+	return nil
+}
+
+func (d *demo) leave(ctx context.Context) error {
+	if err := d.User.UpdateOne(d.linus).SetIsDeleted(true).SetDeletedAt(d.now).Exec(ctx); err != nil {
+		return fmt.Errorf("delete: %w", err)
+	}
+	again, err := d.User.Create().SetEmail(d.linus.Email).SetHashedPassword(noPassword).SetName("Linus II").Save(ctx)
+	if err != nil {
+		return fmt.Errorf("sign up again: %w", err)
+	}
+	rows, err := d.User.Query().Where(user.Email(d.linus.Email)).Order(user.ByID()).All(ctx)
+	if err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	files, err := d.File.Query().Where(file.HasUserWith(user.ID(d.linus.ID))).Count(ctx)
+	if err != nil {
+		return fmt.Errorf("count: %w", err)
+	}
+	d.heading("7. Linus leaves. His row and his %d files are kept for now, and his address is free for somebody else (id %d).", files, again.ID)
+	return d.table("ID\tEMAIL\tNAME\tDELETED AT", func(row func(string, ...any)) {
+		for _, u := range rows {
+			at := "-"
+			if u.DeletedAt != nil {
+				at = u.DeletedAt.Format(time.RFC3339)
+			}
+			row("%d\t%s\t%s\t%s", u.ID, u.Email, *u.Name, at)
+		}
+	})
+}

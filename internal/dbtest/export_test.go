@@ -1,0 +1,8 @@
+package dbtest
+
+var (
+	ErrNoPostgres = errNoPostgres
+	FindBinaries  = findBinaries
+	NewestFirst   = newestFirst
+	Skips         = skips
+)
