@@ -134,7 +134,7 @@ type Migration struct {
 
 // MigrateReport says what Migrate did.
 type MigrateReport struct {
-	Applied []Migration // by this call, in order; none when the database was up to date
+	Applied []Migration `json:"applied"` // by this call, in order; none when the database was up to date
 }
 
 // Migrate applies the embedded migrations that are pending, each in a transaction of its own. Any

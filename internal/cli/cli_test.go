@@ -1,0 +1,272 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/reviewpoint/models"
+	"github.com/reviewpoint/models/internal/cli"
+	"github.com/reviewpoint/models/internal/dbtest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"reviewpoint": func() {
+		os.Exit(cli.Run(context.Background(), os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+	}})
+}
+
+// TestScripts runs one set of commands on each dialect.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	urls := map[string]func(*testing.T) string{
+		"sqlite":   func(*testing.T) string { return "sqlite://test.db" },
+		"postgres": func(t *testing.T) string { return dbtest.Postgres(t) },
+	}
+	for dialect, url := range urls {
+		for _, folder := range []string{"both", dialect} {
+			scripts, err := filepath.Glob(filepath.Join("testdata", folder, "*.txtar"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, script := range scripts {
+				t.Run(dialect+"/"+filepath.Base(script), func(t *testing.T) {
+					t.Parallel()
+					db := url(t)
+					testscript.Run(t, testscript.Params{
+						Files: []string{script},
+						Setup: func(env *testscript.Env) error {
+							env.Setenv("DB", db)
+							return nil
+						},
+					})
+				})
+			}
+		}
+	}
+}
+
+// run returns the exit code and what was written.
+func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = cli.Run(t.Context(), args, func(string) string { return "" }, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// wantOneLine checks an error as a person sees it.
+func wantOneLine(t *testing.T, code int, stderr, want string) {
+	t.Helper()
+	if code != 1 {
+		t.Errorf("exit code is %d, want 1", code)
+	}
+	if !strings.HasPrefix(stderr, "reviewpoint: ") || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("want one line, got %q", stderr)
+	}
+	if !strings.Contains(stderr, want) {
+		t.Errorf("stderr is %q, want it to say %q", stderr, want)
+	}
+	if strings.Contains(stderr, canary) {
+		t.Errorf("stderr shows the password: %q", stderr)
+	}
+}
+
+const canary = "s3cret-canary"
+
+func TestRun_BadURL(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, url, want string }{
+		{"no scheme", "reviewpoint.db", "use sqlite://"},
+		{"unknown scheme", "mysql://app:" + canary + "@localhost/db", `unknown database scheme "mysql": use sqlite://`},
+		{"bad escape", "postgres://app:" + canary + "%zz@localhost/db", "escape special characters of the password"},
+		{"bad port", "postgres://app:" + canary + "@localhost:port/db", "cannot be read"},
+		{"unknown option", "sqlite://x.db?journal=off", `unknown SQLite option "journal"`},
+		{"no folder", "sqlite://no/such/folder/x.db", "the folder no/such/folder does not exist"},
+		{"folder", "sqlite://.", "is a folder"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			code, _, stderr := run(t, "migrate", "apply", "--db", tt.url)
+			wantOneLine(t, code, stderr, tt.want)
+		})
+	}
+}
+
+func TestRun_UnreachableHost(t *testing.T) {
+	t.Parallel()
+	// A port that was free a moment ago.
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := run(t, "migrate", "apply", "--db", "postgres://app:"+canary+"@"+address+"/db")
+	wantOneLine(t, code, stderr, address+"/db cannot be reached: check host and port, and that it runs")
+}
+
+func TestRun_WrongPassword(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse(dbtest.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(u.User.Username(), canary)
+	code, _, stderr := run(t, "migrate", "apply", "--db", u.String())
+	wantOneLine(t, code, stderr, "refuses this user or password: check both in the URL")
+}
+
+func TestRun_UnknownDatabase(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse(dbtest.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/no_such_database"
+	code, _, stderr := run(t, "doctor", "--db", u.String())
+	wantOneLine(t, code, stderr, "make it with createdb")
+}
+
+func TestRun_NotADatabase(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "paper.pdf")
+	content := []byte(strings.Repeat("%PDF-1.7 this is no database\n", 100))
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"migrate", "apply"}, {"migrate", "status"}, {"doctor"}, {"demo"}} {
+		code, _, stderr := run(t, append(args, "--db", "sqlite://"+path)...)
+		wantOneLine(t, code, stderr, "paper.pdf is not a SQLite database: check the path")
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, content) {
+		t.Errorf("the file was changed (%v)", err)
+	}
+}
+
+func TestRun_EditedMigration(t *testing.T) {
+	t.Parallel()
+	for name, url := range map[string]string{
+		"sqlite":   "sqlite://" + filepath.Join(t.TempDir(), "test.db"),
+		"postgres": dbtest.Postgres(t),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store, err := models.Open(t.Context(), url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer store.Close()
+			ctx := models.AsSystem(t.Context(), "test")
+			if _, err := store.Migrate(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := store.ExecContext(ctx, "UPDATE atlas_schema_revisions SET hash = 'of another text'"); err != nil {
+				t.Fatal(err)
+			}
+			for _, args := range [][]string{{"migrate", "apply"}, {"migrate", "status"}, {"demo"}} {
+				code, _, stderr := run(t, append(args, "--db", url)...)
+				wantOneLine(t, code, stderr, "20261123111209_initial.sql differs from what was applied")
+			}
+			code, stdout, _ := run(t, "doctor", "--db", url)
+			if code != 1 || !strings.Contains(stdout, "20261123111209_initial.sql differs") {
+				t.Errorf("doctor exits with %d and says %q, want 1 and the name of the file", code, stdout)
+			}
+		})
+	}
+}
+
+func TestRun_ForeignDatabase(t *testing.T) {
+	t.Parallel()
+	for name, url := range map[string]string{
+		"sqlite":   "sqlite://" + filepath.Join(t.TempDir(), "test.db"),
+		"postgres": dbtest.Postgres(t),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store, err := models.Open(t.Context(), url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer store.Close()
+			if _, err := store.ExecContext(t.Context(), "CREATE TABLE invoices (id int)"); err != nil {
+				t.Fatal(err)
+			}
+			code, _, stderr := run(t, "demo", "--db", url)
+			wantOneLine(t, code, stderr, `found table "invoices"`)
+		})
+	}
+}
+
+func TestRun_WrongUse(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"dmeo"}, {"demo", "twice"}, {"demo", "--database", "x"}, {"migrate", "up"}, {"migrate", "apply", "now"}, {"demo", "--db"},
+	} {
+		code, stdout, stderr := run(t, args...)
+		if code != 2 || stdout != "" || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%v: exit code %d, stdout %q, stderr %q; want 2 and one line on stderr", args, code, stdout, stderr)
+		}
+	}
+}
+
+// TestRun_ReadOnlyFolder runs the command as somebody who may not write to the folder; root may always.
+func TestRun_ReadOnlyFolder(t *testing.T) {
+	t.Parallel()
+	folder, err := os.MkdirTemp("", "reviewpoint")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	command := filepath.Join(folder, "reviewpoint")
+	if err := copyFile(command, os.Args[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(folder, 0o555); err != nil { //nolint:gosec // Another user must be able to enter it.
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), command, "demo")
+	cmd.Dir = folder
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	} else {
+		t.Cleanup(func() { _ = os.Chmod(folder, 0o700) }) //nolint:gosec // So that it can be removed.
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	var exit *exec.ExitError
+	if err := cmd.Run(); !errors.As(err, &exit) {
+		t.Fatalf("the command ended with %v, want a failure; it said %q", err, stdout.String())
+	}
+	wantOneLine(t, exit.ExitCode(), stderr.String(), "choose a folder that this user may write to")
+	if entries, err := os.ReadDir(folder); err != nil || len(entries) != 1 {
+		t.Errorf("the folder holds %v (%v), want the command alone", entries, err)
+	}
+}
+
+func copyFile(to, from string) (err error) {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, target.Close()) }()
+	_, err = io.Copy(target, source)
+	return err
+}
