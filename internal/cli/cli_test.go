@@ -30,9 +30,9 @@ func TestMain(m *testing.M) {
 // TestScripts runs one set of commands on each dialect.
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	urls := map[string]func(*testing.T) string{
-		"sqlite":   func(*testing.T) string { return "sqlite://test.db" },
-		"postgres": func(t *testing.T) string { return dbtest.Postgres(t) },
+	urls := map[string]func(testing.TB) string{
+		"sqlite":   func(testing.TB) string { return "sqlite://test.db" },
+		"postgres": dbtest.Postgres,
 	}
 	for dialect, url := range urls {
 		for _, folder := range []string{"both", dialect} {
@@ -225,7 +225,7 @@ func TestRun_WrongUse(t *testing.T) {
 // TestRun_ReadOnlyFolder runs the command as somebody who may not write to the folder; root may always.
 func TestRun_ReadOnlyFolder(t *testing.T) {
 	t.Parallel()
-	folder, err := os.MkdirTemp("", "reviewpoint")
+	folder, err := os.MkdirTemp("", "reviewpoint") //nolint:usetesting // Nobody but its owner may enter a t.TempDir.
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestRun_ReadOnlyFolder(t *testing.T) {
 	if err := copyFile(command, os.Args[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(folder, 0o555); err != nil { //nolint:gosec // Another user must be able to enter it.
+	if err := os.Chmod(folder, 0o555); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), command, "demo")
@@ -242,7 +242,7 @@ func TestRun_ReadOnlyFolder(t *testing.T) {
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	} else {
-		t.Cleanup(func() { _ = os.Chmod(folder, 0o700) }) //nolint:gosec // So that it can be removed.
+		t.Cleanup(func() { _ = os.Chmod(folder, 0o700) })
 	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -16,6 +16,7 @@ import (
 	"github.com/reviewpoint/models/ent/blacklistedtoken"
 	"github.com/reviewpoint/models/ent/file"
 	"github.com/reviewpoint/models/ent/user"
+	"github.com/reviewpoint/models/internal/clock"
 )
 
 func (a *app) demoCommand() *cobra.Command {
@@ -27,7 +28,7 @@ func (a *app) demoCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withStore(cmd.Context(), func(s *models.Store) error {
-				d := &demo{Store: s, out: a.stdout, run: uuid.NewString()[:8], now: time.Now()}
+				d := &demo{Store: s, out: a.stdout, run: uuid.NewString()[:8], now: clock.Now(cmd.Context())}
 				return d.tell(cmd.Context())
 			})
 		},
@@ -57,7 +58,7 @@ func (d *demo) tell(ctx context.Context) error {
 	return nil
 }
 
-func (d *demo) heading(format string, args ...any) { fmt.Fprintf(d.out, "\n"+format+"\n", args...) }
+func (d *demo) headingf(format string, args ...any) { fmt.Fprintf(d.out, "\n"+format+"\n", args...) }
 
 // table prints rows under their headings.
 func (d *demo) table(headings string, rows func(row func(format string, args ...any))) error {
@@ -72,7 +73,7 @@ func (d *demo) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.heading("1. The schema is brought up to date: %d migrations applied.", len(report.Applied))
+	d.headingf("1. The schema is brought up to date: %d migrations applied.", len(report.Applied))
 	for _, migration := range report.Applied {
 		fmt.Fprintf(d.out, "  %s\n", migration.Name)
 	}
@@ -95,7 +96,7 @@ func (d *demo) signUp(ctx context.Context) error {
 		return fmt.Errorf("sign up: %w", err)
 	}
 	d.ada, d.linus, d.julia = people[0], people[1], people[2]
-	d.heading("2. Three people sign up.")
+	d.headingf("2. Three people sign up.")
 	return d.table("ID\tEMAIL\tNAME\tROLE\tCREATED AT", func(row func(string, ...any)) {
 		for _, u := range people {
 			row("%d\t%s\t%s\t%s\t%s", u.ID, u.Email, *u.Name, u.Role(), u.CreatedAt.Format(time.RFC3339))
@@ -104,8 +105,9 @@ func (d *demo) signUp(ctx context.Context) error {
 }
 
 func (d *demo) upload(ctx context.Context) error {
-	var files []*ent.FileCreate
-	for i, owner := range []*ent.User{d.linus, d.linus, d.julia} {
+	owners := []*ent.User{d.linus, d.linus, d.julia}
+	files := make([]*ent.FileCreate, 0, len(owners))
+	for i, owner := range owners {
 		files = append(files, d.File.Create().SetFilename(fmt.Sprintf("статья %d.pdf", i+1)).
 			SetContentType("application/pdf").SetSize(int64(i+1)*52_428).SetUser(owner))
 	}
@@ -118,7 +120,7 @@ func (d *demo) upload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
-	d.heading("3. They upload papers; each hangs on its owner's edge.")
+	d.headingf("3. They upload papers; each hangs on its owner's edge.")
 	return d.table("FILE\tBYTES\tOWNER", func(row func(string, ...any)) {
 		for _, u := range people {
 			for _, f := range u.Edges.Files {
@@ -139,7 +141,7 @@ func (d *demo) logOut(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("check: %w", err)
 	}
-	d.heading("4. Linus logs out: his token is on the blacklist until it expires.")
+	d.headingf("4. Linus logs out: his token is on the blacklist until it expires.")
 	return d.table("JTI\tEXPIRES AT\tREFUSED", func(row func(string, ...any)) {
 		row("%s\t%s\t%t", token.Jti, token.ExpiresAt.Format(time.RFC3339), revoked)
 	})
@@ -152,7 +154,7 @@ func (d *demo) resetPassword(ctx context.Context) error {
 	if err := use(); err != nil {
 		return fmt.Errorf("reset the password: %w", err)
 	}
-	d.heading("5. Linus resets his password. The link counts once:")
+	d.headingf("5. Linus resets his password. The link counts once:")
 	err := use()
 	if !errors.Is(err, models.ErrUnique) {
 		return fmt.Errorf("the link counted twice: %w", err)
@@ -162,7 +164,7 @@ func (d *demo) resetPassword(ctx context.Context) error {
 }
 
 func (d *demo) undo(ctx context.Context) error {
-	changed := errors.New("Linus changed his mind")
+	changed := errors.New("he changed his mind")
 	err := d.InTx(ctx, func(ctx context.Context) error {
 		if err := d.User.UpdateOne(d.linus).SetName("Linux").Exec(ctx); err != nil {
 			return err
@@ -176,7 +178,7 @@ func (d *demo) undo(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	d.heading("6. A transaction that fails leaves nothing behind: %v, and is still %s.", changed, *linus.Name)
+	d.headingf("6. A transaction that fails leaves nothing behind: Linus takes another name, but %v, and is still %s.", changed, *linus.Name)
 	return nil
 }
 
@@ -196,7 +198,7 @@ func (d *demo) leave(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("count: %w", err)
 	}
-	d.heading("7. Linus leaves. His row and his %d files are kept for now, and his address is free for somebody else (id %d).", files, again.ID)
+	d.headingf("7. Linus leaves. His row and his %d files are kept for now, and his address is free for somebody else (id %d).", files, again.ID)
 	return d.table("ID\tEMAIL\tNAME\tDELETED AT", func(row func(string, ...any)) {
 		for _, u := range rows {
 			at := "-"

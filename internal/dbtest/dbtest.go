@@ -175,7 +175,7 @@ func (s *server) prepare(ctx context.Context, template, draft string, fill func(
 	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock"+key, template); err != nil {
 		return err
 	}
-	defer conn.ExecContext(ctx, "SELECT pg_advisory_unlock"+key, template)
+	defer func() { _, _ = conn.ExecContext(ctx, "SELECT pg_advisory_unlock"+key, template) }() // closing conn frees it too
 
 	var exists bool
 	err = conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", template).Scan(&exists)
@@ -189,7 +189,7 @@ func (s *server) prepare(ctx context.Context, template, draft string, fill func(
 		return err
 	}
 	// Finds nothing once the draft has its final name.
-	defer dropDatabase(ctx, conn, draft)
+	defer func() { _ = dropDatabase(ctx, conn, draft) }()
 	if err := fill(s.database(draft)); err != nil {
 		return err
 	}

@@ -278,6 +278,7 @@ func TestServer_EndsWithProcess(t *testing.T) {
 
 // beChild starts a server, tells the parent and ends.
 func beChild(t *testing.T, end string) {
+	t.Helper()
 	db := open(t, dbtest.Postgres(t))
 	lines, err := os.ReadFile(filepath.Join(scan[string](t, db, "SHOW data_directory"), "postmaster.pid"))
 	if err != nil {
@@ -304,7 +305,7 @@ type childProcess struct {
 func startChild(t *testing.T, end string) (childProcess, string) {
 	t.Helper()
 	// Not t.TempDir: the account that runs the server could not enter it.
-	folder, err := os.MkdirTemp("", "dbtest-child-")
+	folder, err := os.MkdirTemp("", "dbtest-child-") //nolint:usetesting // See above.
 	if err != nil {
 		t.Fatal(err)
 	}

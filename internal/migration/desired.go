@@ -24,7 +24,7 @@ func Desired(ctx context.Context, name string, tables []*schema.Table) (string, 
 		}
 		tables = checked
 	}
-	ddl, err := schema.Dump(ctx, name, serverVersion, tables)
+	ddl, err := schema.DDL(ctx, schema.DDLArgs{Dialect: name, Version: serverVersion, Tables: tables})
 	if err != nil {
 		return "", fmt.Errorf("write the %s schema: %w", name, err)
 	}
@@ -63,7 +63,7 @@ func typeCheck(column *schema.Column) string {
 		name  = column.Name
 		check string
 	)
-	switch column.Type {
+	switch column.Type { //nolint:exhaustive // The other types are those that no table here has.
 	case field.TypeBool:
 		check = name + " IN (0, 1)"
 	case field.TypeInt, field.TypeInt64:

@@ -15,6 +15,7 @@ import (
 	"ariga.io/atlas/sql/sqlite"
 	"entgo.io/ent/dialect"
 
+	"github.com/reviewpoint/models/internal/clock"
 	"github.com/reviewpoint/models/internal/database"
 )
 
@@ -72,8 +73,7 @@ func checkSum(dir *migrate.MemDir, folder string) error {
 		return nil
 	}
 	cure := "take it back from version control, or run `atlas migrate hash --env " + folder + "` if it was never applied anywhere"
-	var mismatch *migrate.ChecksumError
-	if errors.As(err, &mismatch) {
+	if mismatch, ok := errors.AsType[*migrate.ChecksumError](err); ok {
 		return fmt.Errorf("%w: %s does not match atlas.sum: %s", ErrEdited, path.Join(folder, mismatch.File), cure)
 	}
 	return fmt.Errorf("%w: %s/atlas.sum: %w: %s", ErrEdited, folder, err, cure)
@@ -164,18 +164,18 @@ func (m *Migrator) Apply(ctx context.Context) ([]File, error) {
 	}
 	var applied []File
 	for {
-		var next *File
+		var (
+			next File
+			more bool
+		)
 		err := m.db.InSchemaTx(ctx, func(ctx context.Context) (err error) {
-			next, err = m.applyNext(ctx)
+			next, more, err = m.applyNext(ctx)
 			return err
 		})
-		if err != nil {
+		if err != nil || !more {
 			return applied, err
 		}
-		if next == nil {
-			return applied, nil
-		}
-		applied = append(applied, *next)
+		applied = append(applied, next)
 	}
 }
 
@@ -189,54 +189,53 @@ func pending(files []File) int {
 	return n
 }
 
-// applyNext applies the first pending file, or returns nil when there is none. ctx carries a
+// applyNext applies the first pending file, and reports whether there was one. ctx carries a
 // transaction that holds the lock: what is pending is read after it was had.
-func (m *Migrator) applyNext(ctx context.Context) (*File, error) {
+func (m *Migrator) applyNext(ctx context.Context) (next File, more bool, err error) {
 	if err := lock(ctx, m.db); err != nil {
-		return nil, err
+		return File{}, false, err
 	}
 	if _, err := m.Status(ctx); err != nil {
-		return nil, err
+		return File{}, false, err
 	}
 	rrw, err := openRevisions(ctx, m.db)
 	if err != nil {
-		return nil, err
+		return File{}, false, err
 	}
 	if err := rrw.create(ctx); err != nil {
-		return nil, fmt.Errorf("make the table %s: %w", revisionsTable, err)
+		return File{}, false, fmt.Errorf("make the table %s: %w", revisionsTable, err)
 	}
 	driver, err := openDriver(m.db)
 	if err != nil {
-		return nil, fmt.Errorf("prepare the migrations: %w", err)
+		return File{}, false, fmt.Errorf("prepare the migrations: %w", err)
 	}
 	executor, err := migrate.NewExecutor(driver, m.dir, rrw,
 		migrate.WithAllowDirty(true), // checkOurs has looked
 		migrate.WithOperatorVersion("reviewpoint"),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("prepare the migrations: %w", err)
+		return File{}, false, fmt.Errorf("prepare the migrations: %w", err)
 	}
 	files, err := executor.Pending(ctx)
 	if errors.Is(err, migrate.ErrNoPendingFiles) {
-		return nil, nil
+		return File{}, false, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find the pending migrations: %w", err)
+		return File{}, false, fmt.Errorf("find the pending migrations: %w", err)
 	}
 	file := files[0]
 	if err := executor.Execute(ctx, file); err != nil {
-		return nil, explainFailure(file, err)
+		return File{}, false, explainFailure(file, err)
 	}
 	if err := checkForeignKeys(ctx, m.db); err != nil {
-		return nil, fmt.Errorf("migration %s failed and was undone: %w", file.Name(), err)
+		return File{}, false, fmt.Errorf("migration %s failed and was undone: %w", file.Name(), err)
 	}
-	return &File{Name: file.Name(), Version: file.Version(), AppliedAt: time.Now().UTC()}, nil
+	return File{Name: file.Name(), Version: file.Version(), AppliedAt: clock.Now(ctx)}, true, nil
 }
 
 // explainFailure names the statement that failed, without what followed from it.
 func explainFailure(file migrate.File, err error) error {
-	var failed *migrate.StmtExecError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*migrate.StmtExecError](err); ok {
 		line := 1
 		for _, b := range file.Bytes()[:min(failed.Stmt.Pos, len(file.Bytes()))] {
 			if b == '\n' {

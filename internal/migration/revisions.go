@@ -127,7 +127,7 @@ func (r *revisions) WriteRevision(ctx context.Context, rev *migrate.Revision) er
 		updates = append(updates, column+" = excluded."+column)
 	}
 	_, err = r.db.ExecContext(ctx, "INSERT INTO "+r.table+" ("+revisionColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (version) DO UPDATE SET "+strings.Join(updates, ", "),
-		rev.Version, rev.Description, int64(rev.Type), rev.Applied, rev.Total, rev.ExecutedAt, int64(rev.ExecutionTime), rev.Error, rev.ErrorStmt, rev.Hash, json.RawMessage(hashes), rev.OperatorVersion)
+		rev.Version, rev.Description, rev.Type, rev.Applied, rev.Total, rev.ExecutedAt, int64(rev.ExecutionTime), rev.Error, rev.ErrorStmt, rev.Hash, json.RawMessage(hashes), rev.OperatorVersion)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", revisionsTable, err)
 	}
