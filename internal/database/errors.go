@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/lib/pq"
-	"github.com/mattn/go-sqlite3"
 )
 
 // What a database can answer, told from its SQLSTATE or from SQLite's extended result code.
@@ -34,9 +33,9 @@ var (
 // Error is what a database answered, less every value of a row. It is one of the sentinels above
 // by errors.Is, where one fits.
 type Error struct {
-	Code       string        // SQLSTATE, or SQLite's extended result code
-	Constraint string        // of PostgreSQL; SQLite names columns in the text instead
-	primary    sqlite3.ErrNo // SQLite's result code without its extension
+	Code       string // SQLSTATE, or SQLite's extended result code
+	Constraint string // of PostgreSQL; SQLite names columns in the text instead
+	sqlite     int    // SQLite's extended result code
 	text       string
 	kind       error
 }
@@ -52,15 +51,13 @@ func translate(ctx context.Context, err error) error {
 	if err == nil || errors.Is(err, driver.ErrBadConn) || errors.Is(err, driver.ErrSkip) || errors.Is(err, io.EOF) {
 		return err
 	}
-	var (
-		pqErr     *pq.Error
-		sqliteErr sqlite3.Error
-	)
-	switch {
-	case errors.As(err, &pqErr):
+	if pqErr, ok := errors.AsType[*pq.Error](err); ok {
 		return translatePostgres(ctx, pqErr)
-	case errors.As(err, &sqliteErr):
-		return translateSQLite(ctx, sqliteErr)
+	}
+	if code, text, ok := sqliteAnswer(err); ok {
+		return translateSQLite(ctx, code, text)
+	}
+	switch {
 	case errors.Is(err, pq.ErrInFailedTransaction):
 		return ErrTxFailed
 	case ctx.Err() != nil:
@@ -110,25 +107,46 @@ func translatePostgres(ctx context.Context, e *pq.Error) error {
 	return out
 }
 
-func translateSQLite(ctx context.Context, e sqlite3.Error) error {
-	// SQLite's text names tables and columns, never values.
-	out := &Error{Code: fmt.Sprintf("SQLite %d", int(e.ExtendedCode)), primary: e.Code, text: e.Error()}
-	switch e.ExtendedCode {
-	case sqlite3.ErrConstraintUnique, sqlite3.ErrConstraintPrimaryKey, sqlite3.ErrConstraintRowID:
+// Result codes of SQLite (https://sqlite.org/rescode.html).
+const (
+	sqliteBusy      = 5
+	sqliteLocked    = 6
+	sqliteReadOnly  = 8
+	sqliteInterrupt = 9
+	sqliteCantOpen  = 14
+	sqliteNotADB    = 26
+
+	sqliteConstraintCheck      = 275
+	sqliteConstraintForeignKey = 787
+	sqliteConstraintNotNull    = 1299
+	sqliteConstraintPrimaryKey = 1555
+	sqliteConstraintTrigger    = 1811
+	sqliteConstraintUnique     = 2067
+	sqliteConstraintRowID      = 2579
+)
+
+// primary is the result code without its extension.
+func primary(code int) int { return code & 0xff }
+
+// translateSQLite keeps SQLite's text, which names tables and columns and never values.
+func translateSQLite(ctx context.Context, code int, text string) error {
+	out := &Error{Code: fmt.Sprintf("SQLite %d", code), sqlite: code, text: text}
+	switch code {
+	case sqliteConstraintUnique, sqliteConstraintPrimaryKey, sqliteConstraintRowID:
 		out.kind = ErrUnique
-	case sqlite3.ErrConstraintForeignKey, sqlite3.ErrConstraintTrigger:
+	case sqliteConstraintForeignKey, sqliteConstraintTrigger:
 		out.kind = ErrForeignKey
-	case sqlite3.ErrConstraintCheck:
+	case sqliteConstraintCheck:
 		out.kind = ErrCheck
-	case sqlite3.ErrConstraintNotNull:
+	case sqliteConstraintNotNull:
 		out.kind = ErrNotNull
 	}
-	switch e.Code {
-	case sqlite3.ErrInterrupt:
+	switch primary(code) {
+	case sqliteInterrupt:
 		return contextError(ctx)
-	case sqlite3.ErrBusy, sqlite3.ErrLocked:
+	case sqliteBusy, sqliteLocked:
 		out.kind, out.text = ErrBusy, "another writer has held the database for too long"
-	case sqlite3.ErrReadonly:
+	case sqliteReadOnly:
 		out.kind = ErrReadOnly
 	}
 	return out
@@ -137,7 +155,7 @@ func translateSQLite(ctx context.Context, e sqlite3.Error) error {
 // retryable reports whether a transaction that ended with err may go better a second time.
 func retryable(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && (errors.Is(e, ErrSerialization) || (errors.Is(e, ErrBusy) && strings.HasPrefix(e.Code, "SQLite")))
+	return errors.As(err, &e) && (errors.Is(e, ErrSerialization) || (errors.Is(e, ErrBusy) && e.sqlite != 0))
 }
 
 // commitUnknown reports whether err, the answer to a COMMIT, leaves open if the server carried it out.

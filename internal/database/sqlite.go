@@ -16,12 +16,14 @@ import (
 
 	"entgo.io/ent/dialect"
 	"github.com/google/uuid"
-	"github.com/mattn/go-sqlite3"
 )
 
 // openSQLite opens one writer, which begins every transaction immediately, and a pool of readers,
 // which cannot write. The pragmas are part of every connection.
 func openSQLite(ctx context.Context, t target, opts Options) (*DB, error) {
+	if sqliteDriver() == nil {
+		return nil, errors.New("this program was built without SQLite: install a C compiler (apt-get install gcc) and build it with CGO_ENABLED=1")
+	}
 	if !t.memory {
 		if err := prepareFile(t); err != nil {
 			return nil, err
@@ -78,7 +80,7 @@ func (db *DB) connect(ctx context.Context) error {
 }
 
 func sqliteConnector(dsn, journal string, wait time.Duration) *connector {
-	d := &sqlite3.SQLiteDriver{}
+	d := sqliteDriver()
 	return &connector{dialect: dialect.SQLite, driver: d, connect: func(ctx context.Context) (driver.Conn, error) {
 		c, err := d.Open(dsn)
 		if err != nil || journal == "" {
@@ -97,8 +99,8 @@ func setJournal(ctx context.Context, c driver.Conn, journal string, wait time.Du
 	deadline := time.Now().Add(wait)
 	for {
 		_, err := c.(driver.ExecerContext).ExecContext(ctx, "PRAGMA journal_mode="+journal, nil)
-		var e sqlite3.Error
-		busy := errors.As(err, &e) && (e.Code == sqlite3.ErrBusy || e.Code == sqlite3.ErrLocked)
+		code, _, _ := sqliteAnswer(err)
+		busy := primary(code) == sqliteBusy || primary(code) == sqliteLocked
 		if !busy || time.Now().After(deadline) {
 			return err
 		}
@@ -141,10 +143,10 @@ func explainSQLite(t target, err error) error {
 	if !errors.As(err, &e) {
 		return fmt.Errorf("cannot open %s: %w", t.name, err)
 	}
-	switch e.primary {
-	case sqlite3.ErrNotADB:
+	switch primary(e.sqlite) {
+	case sqliteNotADB:
 		return fmt.Errorf("%s is not a SQLite database: check the path; nothing was changed: %w", t.name, err)
-	case sqlite3.ErrCantOpen, sqlite3.ErrReadonly, sqlite3.ErrPerm:
+	case sqliteCantOpen, sqliteReadOnly:
 		return fmt.Errorf("%s cannot be written: let this user write to the file and its folder, or open it with ?mode=ro: %w", t.name, err)
 	}
 	return fmt.Errorf("cannot open %s: %w", t.name, err)
