@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ var (
 
 // What a transaction can answer.
 var (
-	ErrTxDone        = errors.New("the transaction of this context has ended")
+	ErrTxDone        = fmt.Errorf("the transaction of this context has ended: %w", sql.ErrTxDone)
 	ErrTxFailed      = errors.New("a statement of this transaction failed: it can only be rolled back")
 	ErrCommitUnknown = errors.New("the connection was lost during the commit: read back whether the change was kept before repeating it")
 )

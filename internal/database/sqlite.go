@@ -42,8 +42,8 @@ func openSQLite(ctx context.Context, t target, opts Options) (*DB, error) {
 		file.Opaque = "/reviewpoint-" + uuid.NewString()
 		values.Set("vfs", "memdb")
 	}
-	if t.readOnly {
-		values.Set("_query_only", "1")
+	if t.readOnly && !t.memory {
+		values.Set("mode", "ro")
 	}
 	journal := "WAL"
 	if t.memory || t.readOnly {
@@ -147,6 +147,9 @@ func explainSQLite(t target, err error) error {
 	case sqliteNotADB:
 		return fmt.Errorf("%s is not a SQLite database: check the path; nothing was changed: %w", t.name, err)
 	case sqliteCantOpen, sqliteReadOnly:
+		if t.readOnly {
+			return fmt.Errorf("%s cannot be read: let this user read it, and write to its folder, where SQLite keeps what readers share: %w", t.name, err)
+		}
 		return fmt.Errorf("%s cannot be written: let this user write to the file and its folder, or open it with ?mode=ro: %w", t.name, err)
 	}
 	return fmt.Errorf("cannot open %s: %w", t.name, err)

@@ -258,6 +258,7 @@ type tx struct {
 	unit      *unit
 	joined    bool
 	savepoint string
+	over      bool // committed or rolled back
 }
 
 // Exec is ent's way to run a statement.
@@ -282,6 +283,10 @@ func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*stds
 
 // Commit commits, unless somebody else will.
 func (t *tx) Commit() error {
+	if t.over {
+		return ErrTxDone
+	}
+	t.over = true
 	switch {
 	case !t.joined:
 		return t.unit.commit()
@@ -293,6 +298,10 @@ func (t *tx) Commit() error {
 
 // Rollback rolls back. Where somebody else would commit, it leaves them only the rollback.
 func (t *tx) Rollback() error {
+	if t.over { // as by a deferred Rollback
+		return ErrTxDone
+	}
+	t.over = true
 	switch {
 	case !t.joined:
 		return t.unit.rollback()

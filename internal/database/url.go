@@ -150,8 +150,27 @@ func parsePostgres(rest string) (target, error) {
 	setDefault(values, "statement_timeout", "60000")
 	setDefault(values, "lock_timeout", "10000")
 	setDefault(values, "idle_in_transaction_session_timeout", "300000")
+	if strings.Contains(u.Host, ",") { // lib/pq reads several hosts from the options alone
+		hosts, ports := splitHosts(u.Host)
+		values.Set("host", hosts)
+		values.Set("port", ports)
+		u.Host = ""
+	}
 	u.RawQuery = values.Encode()
 	return target{dialect: dialect.Postgres, name: host + u.Path, dsn: u.String()}, nil
+}
+
+// splitHosts takes host1:port1,host2:port2 apart into host1,host2 and port1,port2.
+func splitHosts(list string) (hosts, ports string) {
+	var names, numbers []string
+	for host := range strings.SplitSeq(list, ",") {
+		name, port, err := net.SplitHostPort(host)
+		if err != nil {
+			name, port = strings.Trim(host, "[]"), "5432"
+		}
+		names, numbers = append(names, name), append(numbers, port)
+	}
+	return strings.Join(names, ","), strings.Join(numbers, ",")
 }
 
 func setDefault(values url.Values, key, value string) {
