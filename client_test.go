@@ -51,7 +51,7 @@ func TestFile_CRUD(t *testing.T) {
 	t.Parallel()
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
 		owner := must(newUser(s).Save(ctx))(t)
-		made := must(newFile(s, owner).SetSize(1<<62).Save(ctx))(t)
+		made := must(newFile(s, owner).SetSize(1 << 62).Save(ctx))(t)
 		read := must(s.File.Get(ctx, made.ID))(t)
 		if !reflect.DeepEqual(made.ToMap(), read.ToMap()) || read.Size != 1<<62 {
 			t.Errorf("read %v, want %v", read.ToMap(), made.ToMap())
