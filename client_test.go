@@ -1,6 +1,7 @@
 package models_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -115,7 +116,7 @@ func TestToMap_HasEveryColumn(t *testing.T) {
 			check(t, err)
 			mapped, err := json.Marshal(entity.ToMap())
 			check(t, err)
-			if string(direct) != string(mapped) {
+			if !bytes.Equal(direct, mapped) {
 				t.Errorf("JSON of %s is %s, want %s", table, direct, mapped)
 			}
 		}

@@ -167,7 +167,7 @@ func TestInTx_ContextOfEndedTransaction(t *testing.T) {
 		for _, end := range []error{nil, errOnPurpose} {
 			var stale context.Context
 			_ = s.InTx(ctx, func(ctx context.Context) error {
-				stale = ctx
+				stale = ctx //nolint:fatcontext // To be used too late is what it is for.
 				check(t, newUser(s).Exec(ctx))
 				return end
 			})
@@ -332,7 +332,7 @@ func TestRollbackTest(t *testing.T) {
 	t.Parallel()
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
 		kept := must(newUser(s).Save(ctx))(t)
-		t.Run("changes", func(t *testing.T) { //nolint:paralleltest // Its end is what the test waits for.
+		t.Run("changes", func(t *testing.T) {
 			ctx := models.RollbackTest(t, s)
 			if v, ok := models.ViewerFrom(ctx); !ok || !v.System {
 				t.Errorf("%v asks, want the system", v)

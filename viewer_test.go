@@ -16,7 +16,7 @@ func TestViewerFrom(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name string
-		ctx  context.Context //nolint:containedctx // It is what the test is about.
+		ctx  context.Context
 		want models.Viewer
 	}{
 		{"anonymous", models.AsAnonymous(ctx), models.Viewer{}},
