@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -30,11 +31,12 @@ type connector struct {
 func (c *connector) Driver() driver.Driver { return c.driver }
 
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	inner, err := c.connect(ctx)
-	if err != nil {
+	out := &conn{dialect: c.dialect}
+	var err error
+	if out.Conn, err = c.connect(context.WithValue(ctx, socketKey{}, &out.socket)); err != nil {
 		return nil, translate(ctx, err)
 	}
-	return &conn{Conn: inner, dialect: c.dialect}, nil
+	return out, nil
 }
 
 // conn is a connection of a driver. Once a statement of a transaction has failed, the rest of the
@@ -42,6 +44,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 type conn struct {
 	driver.Conn
 	dialect string
+	socket  net.Conn // of PostgreSQL
 	inTx    bool
 	failed  bool
 }
@@ -108,6 +111,9 @@ func (c *conn) Ping(ctx context.Context) error {
 // ResetSession lets the driver refuse a connection that is broken before it is used again.
 func (c *conn) ResetSession(ctx context.Context) error {
 	c.inTx, c.failed = false, false
+	if c.socket != nil && closedByServer(c.socket) {
+		return driver.ErrBadConn
+	}
 	if inner, ok := c.Conn.(driver.SessionResetter); ok {
 		return inner.ResetSession(ctx)
 	}

@@ -19,6 +19,7 @@ func openPostgres(ctx context.Context, t target, opts Options) (*DB, error) {
 		// lib/pq names the option that is wrong; the URL does not stand in its errors.
 		return nil, fmt.Errorf("the PostgreSQL URL cannot be used: %w", err)
 	}
+	config.Dialer(&dialer{})
 	pool := sql.OpenDB(&connector{dialect: dialect.Postgres, driver: config.Driver(), connect: config.Connect})
 	conns := opts.MaxConns
 	if conns == 0 {

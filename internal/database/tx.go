@@ -197,7 +197,7 @@ func (u *unit) commit() error {
 	if u.ctx.Err() != nil && errors.Is(err, stdsql.ErrTxDone) {
 		err = u.ctx.Err()
 	}
-	if commitUnknown(err) {
+	if commitUnknown(err) && !errors.Is(err, ErrTxFailed) { // a failed one was never asked to commit
 		err = fmt.Errorf("%w: %w", ErrCommitUnknown, err)
 	}
 	return errors.Join(err, u.release(conn))

@@ -1,10 +1,12 @@
 package database
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -42,6 +44,9 @@ func parseURL(raw string) (target, error) {
 		return parseSQLite(rest, python)
 	case "postgres", "postgresql":
 		return parsePostgres(rest)
+	}
+	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789.-") != "" { // then it is the head of something else, such as a password
+		return target{}, errors.New("the database URL has no scheme: " + urlForms)
 	}
 	return target{}, fmt.Errorf("unknown database scheme %q: %s", printable(name), urlForms)
 }
@@ -122,7 +127,7 @@ func (t *target) setSQLite(key, value string) error {
 
 func parsePostgres(rest string) (target, error) {
 	u, err := url.Parse("postgres://" + rest)
-	if err != nil {
+	if err != nil || hasUserBehindHost(u) {
 		// url.Parse quotes the URL, and so the password.
 		return target{}, errors.New("the PostgreSQL URL cannot be read: escape special characters of the password (@ is %40, / is %2F, : is %3A, % is %25)")
 	}
@@ -139,7 +144,7 @@ func parsePostgres(rest string) (target, error) {
 		host = socket
 	}
 	// lib/pq would take "require", which encrypts but lets anybody be the server.
-	if isLocal(host) {
+	if staysLocal(host, values) {
 		setDefault(values, "sslmode", "disable")
 	} else {
 		setDefault(values, "sslmode", "verify-full")
@@ -160,6 +165,12 @@ func parsePostgres(rest string) (target, error) {
 	return target{dialect: dialect.Postgres, name: host + u.Path, dsn: u.String()}, nil
 }
 
+// hasUserBehindHost reports whether a /, ? or # in the password has ended the host too early, so that
+// the rest of the password would be shown as the name of the database.
+func hasUserBehindHost(u *url.URL) bool {
+	return strings.Contains(u.EscapedPath(), "@") || u.Fragment != "" || (u.User == nil && strings.Contains(u.RawQuery, "@") && !strings.Contains(u.RawQuery, "="))
+}
+
 // splitHosts takes host1:port1,host2:port2 apart into host1,host2 and port1,port2.
 func splitHosts(list string) (hosts, ports string) {
 	var names, numbers []string
@@ -177,6 +188,16 @@ func setDefault(values url.Values, key, value string) {
 	if !values.Has(key) {
 		values.Set(key, value)
 	}
+}
+
+// staysLocal reports whether the connection stays on this machine, wherever lib/pq takes the address from.
+func staysLocal(host string, values url.Values) bool {
+	if host == "" {
+		host = os.Getenv("PGHOST")
+	}
+	address := cmp.Or(values.Get("hostaddr"), os.Getenv("PGHOSTADDR"))
+	service := cmp.Or(values.Get("service"), os.Getenv("PGSERVICE"))
+	return isLocal(host) && isLocal(address) && service == ""
 }
 
 // isLocal reports whether every host is this machine: a loopback address or a Unix socket.

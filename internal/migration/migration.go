@@ -4,6 +4,7 @@ package migration
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -90,8 +91,11 @@ func (m *Migrator) Status(ctx context.Context) ([]File, error) {
 		if revisions, err = rrw.ReadRevisions(ctx); err != nil {
 			return nil, err
 		}
-	} else if err := m.checkOurs(ctx); err != nil {
-		return nil, err
+	}
+	if len(revisions) == 0 {
+		if err := m.checkOurs(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return m.compare(revisions)
 }
@@ -106,6 +110,9 @@ func (m *Migrator) compare(revisions []*migrate.Revision) ([]File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the migrations: %w", err)
 	}
+	if err := checkOrder(files, revisions); err != nil {
+		return nil, err
+	}
 	applied := make(map[string]*migrate.Revision, len(revisions))
 	for _, revision := range revisions {
 		applied[revision.Version] = revision
@@ -113,8 +120,9 @@ func (m *Migrator) compare(revisions []*migrate.Revision) ([]File, error) {
 	var out []File
 	for _, file := range files {
 		entry := File{Name: file.Name(), Version: file.Version()}
-		if revision, ok := applied[file.Version()]; ok {
-			delete(applied, file.Version())
+		revision, ok := applied[file.Version()]
+		switch {
+		case ok:
 			hash, err := sum.SumByName(file.Name())
 			if err != nil {
 				return nil, fmt.Errorf("read the migrations: %w", err)
@@ -126,16 +134,40 @@ func (m *Migrator) compare(revisions []*migrate.Revision) ([]File, error) {
 			if revision.Applied == revision.Total {
 				entry.AppliedAt = revision.ExecutedAt.UTC()
 			}
+		case len(revisions) > 0 && file.Version() < revisions[0].Version: // checkOrder lets pass only what a baseline covers
+			entry.AppliedAt = revisions[0].ExecutedAt.UTC()
 		}
 		out = append(out, entry)
 	}
+	return out, nil
+}
+
+// checkOrder refuses an applied file that is missing, and a pending one that comes before an applied
+// one. It goes before the hashes, for that of each file in atlas.sum covers those before it.
+func checkOrder(files []migrate.File, revisions []*migrate.Revision) error {
+	present, applied := make(map[string]bool, len(files)), make(map[string]bool, len(revisions))
+	for _, file := range files {
+		present[file.Version()] = true
+	}
 	for _, revision := range revisions {
-		if _, unknown := applied[revision.Version]; unknown {
-			return nil, fmt.Errorf("%w: %s_%s: use the release of this program that has it, or take the file back from version control",
+		if !present[revision.Version] {
+			return fmt.Errorf("%w: %s_%s: use the release of this program that has it, or take the file back from version control",
 				ErrMissing, revision.Version, revision.Description)
 		}
+		applied[revision.Version] = true
 	}
-	return out, nil
+	if len(revisions) == 0 {
+		return nil
+	}
+	first, last := revisions[0], revisions[len(revisions)-1]
+	for _, file := range files {
+		covered := file.Version() < first.Version && first.Type.Has(migrate.RevisionTypeBaseline)
+		if !applied[file.Version()] && !covered && file.Version() < last.Version {
+			return fmt.Errorf("migration %s is pending, but %s_%s, which comes after it, was applied: give it a later version and hash the folder again",
+				file.Name(), last.Version, last.Description)
+		}
+	}
+	return nil
 }
 
 // checkOurs refuses a database that somebody else made: applying to it would fail halfway or mix up two applications.
@@ -158,18 +190,19 @@ func (m *Migrator) checkOurs(ctx context.Context) error {
 // account. Any number of processes may call it at once: each file is applied by one of them, and
 // the others wait for it. It returns the files that this call applied, also when a later one fails.
 func (m *Migrator) Apply(ctx context.Context) ([]File, error) {
-	// Usually nothing is pending, which needs no lock.
-	if files, err := m.Status(ctx); err == nil && pending(files) == 0 {
-		return nil, nil
-	}
 	var applied []File
 	for {
 		var (
 			next File
 			more bool
 		)
-		err := m.db.InSchemaTx(ctx, func(ctx context.Context) (err error) {
-			next, more, err = m.applyNext(ctx)
+		err := m.db.InSchemaTx(ctx, func(txCtx context.Context) (err error) {
+			// Usually nothing is pending, which needs no lock; the transaction begins with its first statement.
+			if files, err := m.Status(ctx); err == nil && pending(files) == 0 {
+				more = false
+				return nil
+			}
+			next, more, err = m.applyNext(txCtx)
 			return err
 		})
 		if err != nil || !more {
@@ -205,7 +238,7 @@ func (m *Migrator) applyNext(ctx context.Context) (next File, more bool, err err
 	if err := rrw.create(ctx); err != nil {
 		return File{}, false, fmt.Errorf("make the table %s: %w", revisionsTable, err)
 	}
-	driver, err := openDriver(m.db)
+	driver, err := openDriver(ctx, m.db)
 	if err != nil {
 		return File{}, false, fmt.Errorf("prepare the migrations: %w", err)
 	}
@@ -247,11 +280,27 @@ func explainFailure(file migrate.File, err error) error {
 	return fmt.Errorf("migration %s failed and was undone: %w", file.Name(), err)
 }
 
-func openDriver(db *database.DB) (migrate.Driver, error) {
+func openDriver(ctx context.Context, db *database.DB) (migrate.Driver, error) {
 	if db.Dialect() == dialect.Postgres {
-		return postgres.Open(db)
+		return postgres.Open(joined{db, ctx})
 	}
-	return sqlite.Open(db)
+	return sqlite.Open(joined{db, ctx})
+}
+
+// joined runs everything in the transaction of ctx. Atlas's driver for PostgreSQL asks its first
+// question with no context, which would wait for a second connection: for ever, once the others of
+// the pool wait for the lock that the first one holds.
+type joined struct {
+	db  *database.DB
+	ctx context.Context //nolint:containedctx // It stands in for the one that is missing.
+}
+
+func (j joined) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
+	return j.db.ExecContext(j.ctx, query, args...)
+}
+
+func (j joined) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
+	return j.db.QueryContext(j.ctx, query, args...)
 }
 
 // lockID is the Atlas CLI's own: FNV-1 of 32 bits of "atlas_migrate_execute".

@@ -1,0 +1,18 @@
+package database
+
+import (
+	"context"
+	stdsql "database/sql"
+)
+
+// Translate is what the layer answers for an error of a driver.
+func Translate(ctx context.Context, err error) error { return translate(ctx, err) }
+
+// Parse takes a database URL apart: its name for people, and what lib/pq gets.
+func Parse(url string) (name, dsn string, err error) {
+	t, err := parseURL(url)
+	return t.name, t.dsn, err
+}
+
+// Pools are the writer's and the readers' connections.
+func (db *DB) Pools() (writer, reader *stdsql.DB) { return db.writer, db.reader }
