@@ -23,5 +23,7 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 
 // DialTimeout is never called, for there is DialContext, but lib/pq asks for it.
 func (d *dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
-	return net.DialTimeout(network, address, timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return d.DialContext(ctx, network, address)
 }

@@ -22,7 +22,7 @@ func closedByServer(socket net.Conn) bool {
 	err = raw.Read(func(fd uintptr) bool {
 		var next [1]byte
 		_, _, err := syscall.Recvfrom(int(fd), next[:], syscall.MSG_PEEK)
-		closed = err != syscall.EAGAIN && err != syscall.EINTR //nolint:errorlint // a bare number
+		closed = err != syscall.EAGAIN && err != syscall.EINTR
 		return true
 	})
 	return closed || err != nil

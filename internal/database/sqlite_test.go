@@ -224,6 +224,11 @@ func TestSQLite_BusyElsewhere(t *testing.T) {
 	holder, db := open(t, url), open(t, url+"?busy_timeout=1ms")
 	execute(t, holder, "CREATE TABLE notes (body text)")
 	err := holder.InTx(t.Context(), func(ctx context.Context) error {
+		// A query is enough: a transaction that began to write only later could find its reading outdated.
+		value[int](t, ctx, holder, "SELECT count(*) FROM notes")
+		if _, err := db.ExecContext(t.Context(), "INSERT INTO notes (body) VALUES ('x')"); !errors.Is(err, database.ErrBusy) {
+			t.Errorf("after a query: %v, want ErrBusy", err)
+		}
 		if _, err := holder.ExecContext(ctx, "INSERT INTO notes (body) VALUES ('held')"); err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ func TestParse_Names(t *testing.T) {
 		"sqlite:///absolute.db":                              "/absolute.db",
 		"sqlite3:///absolute.db":                             "/absolute.db",
 		"SQLite:///absolute.db":                              "/absolute.db",
-		" sqlite:///absolute.db\n":                           "/absolute.db",
+		" sqlite:///absolute.db\n":                           "/absolute.db", //nolint:gocritic // As people paste it.
 		"sqlite:///with%20blank%3F%23%25.db?mode=ro":         "/with blank?#%.db",
 		"sqlite://:memory:":                                  "memory",
 		"sqlite://dev?mode=memory&_fk=1":                     "memory",

@@ -2,14 +2,11 @@ package migration_test
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"ariga.io/atlas/sql/schema"
@@ -22,24 +19,20 @@ import (
 
 var moduleRoot = filepath.Join("..", "..")
 
-// findAtlas returns the Atlas CLI: the one that the environment names, or else the module's tool,
-// which is built at the first use.
-var findAtlas = sync.OnceValues(func() (string, error) {
-	if path := os.Getenv("REVIEWPOINT_TEST_ATLAS"); path != "" {
-		return path, nil
+// findAtlas returns the Atlas CLI that the environment names: to build the pinned one takes minutes.
+func findAtlas(t *testing.T) string {
+	t.Helper()
+	program := os.Getenv("REVIEWPOINT_TEST_ATLAS")
+	const reason = "no Atlas CLI to test with: build the pinned one by `go build -modfile=internal/tools/atlas/go.mod -o FILE ariga.io/atlas/cmd/atlas`, and name the file in REVIEWPOINT_TEST_ATLAS"
+	switch {
+	case program != "":
+	case os.Getenv("CI") == "true":
+		t.Fatal(reason)
+	default:
+		t.Skip(reason)
 	}
-	cmd := exec.Command("go", "tool", "-modfile=internal/tools/atlas/go.mod", "-n", "atlas")
-	cmd.Dir = moduleRoot
-	path, err := cmd.Output()
-	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			err = fmt.Errorf("%w\n%s", err, exit.Stderr)
-		}
-		return "", fmt.Errorf("no Atlas CLI to test with: set REVIEWPOINT_TEST_ATLAS or let it be built: %w", err)
-	}
-	return strings.TrimSpace(string(path)), nil
-})
+	return program
+}
 
 // atlas runs the CLI in the folder of the module, where its project file is, and returns what it says.
 type atlas struct {
@@ -49,15 +42,7 @@ type atlas struct {
 
 func newAtlas(t *testing.T, name, url string) *atlas {
 	t.Helper()
-	program, err := findAtlas()
-	switch {
-	case err == nil:
-	case os.Getenv("CI") == "true":
-		t.Fatal(err)
-	default:
-		t.Skip(err)
-	}
-	a := &atlas{program: program, env: "sqlite", variables: []string{
+	a := &atlas{program: findAtlas(t), env: "sqlite", variables: []string{
 		"REVIEWPOINT_DB_URL=" + url, "ATLAS_NO_UPDATE_NOTIFIER=1", "ATLAS_NO_ANON_TELEMETRY=1",
 	}}
 	if name == dialect.Postgres {

@@ -113,9 +113,9 @@ func query[T any](t testing.TB, ctx context.Context, db *database.DB, query stri
 	return values
 }
 
-func execute(t testing.TB, db *database.DB, query string, args ...any) {
+func execute(t testing.TB, db *database.DB, query string) {
 	t.Helper()
-	if _, err := db.ExecContext(t.Context(), query, args...); err != nil {
+	if _, err := db.ExecContext(t.Context(), query); err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
 }
