@@ -134,3 +134,24 @@ func TestInTx_OfOneStore(t *testing.T) {
 		}
 	})
 }
+
+// TestQueryContext_WaitsForTheWriterNoLonger: a raw read that does not begin with SELECT goes to the writer, and must not wait for it for ever.
+func TestQueryContext_WaitsForTheWriterNoLonger(t *testing.T) {
+	t.Parallel()
+	ctx := models.AsSystem(t.Context(), "test")
+	s := open(t, "sqlite://"+t.TempDir()+"/test.db?busy_timeout=10ms")
+	must(s.Migrate(ctx))(t)
+	check(t, s.InTx(ctx, func(in context.Context) error {
+		check(t, newUser(s).Exec(in))
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		rows, err := s.QueryContext(ctx, "WITH one AS (SELECT 1) SELECT * FROM one")
+		if err == nil {
+			return rows.Close()
+		}
+		if !errors.Is(err, models.ErrBusy) {
+			t.Errorf("got %v, want rows or ErrBusy", err)
+		}
+		return nil
+	}))
+}

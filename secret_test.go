@@ -1,14 +1,20 @@
 package models_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"log"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 
 	"github.com/reviewpoint/models"
+	"github.com/reviewpoint/models/ent"
+	"github.com/reviewpoint/models/ent/file"
 )
 
 // TestErrors_HoldNoValue provokes every kind of refusal and looks for the row in what is answered.
@@ -82,5 +88,39 @@ func chain(err error) func(yield func(error) bool) {
 				}
 			}
 		}
+	}
+}
+
+// TestUser_ValueShowsNoHash: fmt and encoding/json do not find methods of *User on a User.
+func TestUser_ValueShowsNoHash(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		u := must(newUser(s).SetHashedPassword("canary-hash").Save(ctx))(t)
+		f := must(newFile(s, u).Save(ctx))(t)
+		f = must(s.File.Query().Where(file.ID(f.ID)).WithUser().Only(ctx))(t)
+		for name, v := range map[string]any{
+			"pointer": u, "value": *u, "pointers": []*ent.User{u}, "values": []ent.User{*u}, "edges": f.Edges,
+			"in a struct": struct{ U ent.User }{*u}, "builder": u.Update().SetHashedPassword("canary-hash"),
+		} {
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+				if shown := fmt.Sprintf(verb, v); strings.Contains(shown, "canary-hash") {
+					t.Errorf("%s of the %s shows the hash", verb, name)
+				}
+			}
+		}
+		if got, want := must(json.Marshal(*u))(t), must(json.Marshal(u))(t); !bytes.Equal(got, want) {
+			t.Errorf("the JSON of the value is %s, want that of the pointer: %s", got, want)
+		}
+	})
+}
+
+func TestDebug_ShowsNoArgument(t *testing.T) { //nolint:paralleltest // The log is the process's.
+	var shown bytes.Buffer
+	log.SetOutput(&shown)
+	defer log.SetOutput(os.Stderr)
+	s := models.OpenTest(t)
+	check(t, s.Debug().User.Create().SetEmail("a@example.org").SetHashedPassword("canary-hash").Exec(models.AsSystem(t.Context(), "test")))
+	if got := shown.String(); strings.Contains(got, "canary-hash") || !strings.Contains(got, "INSERT INTO") {
+		t.Errorf("Debug writes %q, want the statement without its arguments", got)
 	}
 }

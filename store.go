@@ -3,6 +3,9 @@ package models
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/reviewpoint/models/ent"
@@ -64,7 +67,7 @@ func WithClock(now func() time.Time) Option {
 //
 //	sqlite://path/to/file.db      a path from the current folder; it is made if need be, readable to its owner alone
 //	sqlite:///var/lib/file.db     a path from the root
-//	sqlite://:memory:             this store's own, gone when it closes
+//	sqlite://:memory:             this store's own, gone when it closes; its readers wait for its writer
 //	postgres://user:password@host:5432/database
 //
 // SQLite takes the options ?synchronous=full (or extra, normal, off), busy_timeout=10s and mode=rwc
@@ -85,7 +88,7 @@ func Open(ctx context.Context, url string, opts ...Option) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := ent.NewClient(ent.Driver(db))
+	client := ent.NewClient(ent.Driver(db), ent.Log(logStatement))
 	if o.now != nil {
 		client.Use(func(next ent.Mutator) ent.Mutator {
 			return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
@@ -94,6 +97,12 @@ func Open(ctx context.Context, url string, opts ...Option) (*Store, error) {
 		})
 	}
 	return &Store{Client: client, db: db}, nil
+}
+
+// logStatement is where Debug writes: the statement, less its arguments.
+func logStatement(line ...any) {
+	text, _, _ := strings.Cut(fmt.Sprint(line...), " args=")
+	slog.Info(text)
 }
 
 // Close closes every connection, after the queries that are running.
@@ -118,18 +127,19 @@ func (s *Store) Name() string { return s.db.Name() }
 // several goroutines at once, nor after it has returned, which answers ErrTxDone.
 //
 // A transaction that lost against another one (a serialization failure, a deadlock, a busy database)
-// is tried again, fn included, up to 5 times in all: what fn does besides the database must bear
+// is tried again, fn included, up to 5 times in all (2 for a busy SQLite, which waits each time): what fn does besides the database must bear
 // that. A transaction whose commit may have happened is never repeated, and answers ErrCommitUnknown.
-// On SQLite there is one writer: while fn runs, other writers wait, for busy_timeout at most.
+// On SQLite there is one writer: while fn runs, other writers wait, each attempt for busy_timeout at
+// most.
 func (s *Store) InTx(ctx context.Context, fn func(ctx context.Context) error) error {
 	return s.db.InTx(ctx, fn)
 }
 
 // Migration is a versioned change of the schema and where it stands.
 type Migration struct {
-	Name      string    `json:"name"`       // of the file: 20261123111209_initial.sql
-	Version   string    `json:"version"`    // what the name begins with, in order
-	AppliedAt time.Time `json:"applied_at"` // in UTC; zero while it is pending
+	Name      string    `json:"name"`                // of the file: 20261123111209_initial.sql
+	Version   string    `json:"version"`             // what the name begins with, in order
+	AppliedAt time.Time `json:"applied_at,omitzero"` // in UTC; zero while it is pending
 }
 
 // MigrateReport says what Migrate did.

@@ -169,3 +169,37 @@ func TestTime_OutOfRange(t *testing.T) {
 		}
 	})
 }
+
+// TestUpsert_TimeByHandIsNotHeeded sets updated_at in the upsert itself.
+func TestUpsert_TimeByHandIsNotHeeded(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 3, 29, 1, 59, 59, 0, tokyo)
+	eachClock(t, start, func(t *testing.T, ctx context.Context, s *models.Store, c *fakeClock) {
+		token := must(newToken(s, "jti", start).Save(ctx))(t)
+		c.set(start.Add(time.Minute))
+		check(t, newToken(s, "jti", start).OnConflictColumns(blacklistedtoken.FieldJti).
+			Update(func(u *ent.BlacklistedTokenUpsert) { u.SetUpdatedAt(time.Unix(0, 0)) }).Exec(ctx))
+		wantTime(t, "updated_at", must(s.BlacklistedToken.Get(ctx, token.ID))(t).UpdatedAt, start.Add(time.Minute))
+	})
+}
+
+// TestDefaultTime_ComparesWithItself holds the default of the database against arguments.
+func TestDefaultTime_ComparesWithItself(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		must(s.ExecContext(ctx, "INSERT INTO used_password_reset_tokens (email, nonce) VALUES ('a@example.org', 'n')"))(t)
+		at := must(s.UsedPasswordResetToken.Query().Only(ctx))(t).UsedAt
+		query := s.UsedPasswordResetToken.Query()
+		for name, tt := range map[string]struct{ got, want int }{
+			"=":  {must(query.Clone().Where(usedpasswordresettoken.UsedAt(at)).Count(ctx))(t), 1},
+			">=": {must(query.Clone().Where(usedpasswordresettoken.UsedAtGTE(at)).Count(ctx))(t), 1},
+			"<=": {must(query.Clone().Where(usedpasswordresettoken.UsedAtLTE(at)).Count(ctx))(t), 1},
+			">":  {must(query.Clone().Where(usedpasswordresettoken.UsedAtGT(at)).Count(ctx))(t), 0},
+			"<":  {must(query.Clone().Where(usedpasswordresettoken.UsedAtLT(at)).Count(ctx))(t), 0},
+		} {
+			if tt.got != tt.want {
+				t.Errorf("used_at %s its own value finds %d rows, want %d", name, tt.got, tt.want)
+			}
+		}
+	})
+}

@@ -380,3 +380,81 @@ func TestContextErrors(t *testing.T) {
 		}
 	})
 }
+
+// TestInTx_GoesOnAfterNotFound: ent wraps UpdateOne in a transaction of its own, which it rolls back when there is no such row.
+func TestInTx_GoesOnAfterNotFound(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		check(t, s.InTx(ctx, func(ctx context.Context) error {
+			if err := s.User.UpdateOneID(424242).SetName("x").Exec(ctx); !ent.IsNotFound(err) {
+				t.Errorf("got %v, want not found", err)
+			}
+			return newUser(s).Exec(ctx)
+		}))
+		if n := countUsers(t, ctx, s); n != 1 {
+			t.Errorf("%d users, want the 1 made after the update found none", n)
+		}
+	})
+}
+
+// TestInTx_InnerFailsBeforeAnyStatement leaves the outer transaction nothing to roll back.
+func TestInTx_InnerFailsBeforeAnyStatement(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		err := s.InTx(ctx, func(ctx context.Context) error {
+			_ = s.InTx(ctx, func(context.Context) error { return errOnPurpose })
+			return nil
+		})
+		if !errors.Is(err, models.ErrTxFailed) {
+			t.Errorf("got %v, want ErrTxFailed", err)
+		}
+	})
+}
+
+// TestRollbackTest_InTxIsAsOutside: inside RollbackTest, an InTx answers what it answers outside.
+func TestRollbackTest_InTxIsAsOutside(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		kept := must(newUser(s).Save(ctx))(t)
+		taken := func(ctx context.Context) error { return newUser(s).SetEmail(kept.Email).Exec(ctx) }
+		for name, fn := range map[string]func(context.Context) error{
+			"a failure swallowed":              func(ctx context.Context) error { _ = taken(ctx); return nil },
+			"a failure swallowed, and went on": func(ctx context.Context) error { _ = taken(ctx); return newUser(s).Exec(ctx) },
+			"an inner failure swallowed": func(ctx context.Context) error {
+				_ = s.InTx(ctx, func(ctx context.Context) error { check(t, newUser(s).Exec(ctx)); return errOnPurpose })
+				return nil
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				ctx := models.RollbackTest(t, s)
+				var stale context.Context
+				err := s.InTx(ctx, func(ctx context.Context) error {
+					stale = ctx //nolint:fatcontext // To be used too late is what it is for.
+					check(t, newUser(s).Exec(ctx))
+					return fn(ctx)
+				})
+				if !errors.Is(err, models.ErrTxFailed) {
+					t.Errorf("got %v, want ErrTxFailed", err)
+				}
+				if n := countUsers(t, ctx, s); n != 1 {
+					t.Errorf("%d users, want 1: the transaction failed", n)
+				}
+				if err := newUser(s).Exec(stale); !errors.Is(err, models.ErrTxDone) {
+					t.Errorf("its context answers %v afterwards, want ErrTxDone", err)
+				}
+				tx := must(s.Tx(ctx))(t)
+				check(t, tx.User.Create().SetEmail("tx@example.org").SetHashedPassword("x").Exec(ctx))
+				check(t, tx.Rollback())
+				tx = must(s.Tx(ctx))(t)
+				check(t, tx.User.Create().SetEmail("tx@example.org").SetHashedPassword("x").Exec(ctx))
+				check(t, tx.Commit())
+				if n := countUsers(t, ctx, s); n != 2 {
+					t.Errorf("%d users, want 2: one more was committed", n)
+				}
+			})
+		}
+		if n := countUsers(t, ctx, s); n != 1 {
+			t.Errorf("%d users after the tests, want 1", n)
+		}
+	})
+}

@@ -11,6 +11,8 @@ import (
 	"entgo.io/ent"
 	"entgo.io/ent/dialect/sql"
 	"github.com/reviewpoint/models/ent/auditlog"
+
+	"io"
 )
 
 // AuditLog is the model entity for the AuditLog schema.
@@ -202,13 +204,13 @@ func (m *AuditLog) ToMap() map[string]any {
 }
 
 // MarshalJSON writes what ToMap returns.
-func (m *AuditLog) MarshalJSON() ([]byte, error) {
+func (m AuditLog) MarshalJSON() ([]byte, error) {
 	return json.Marshal(m.ToMap())
 }
 
-// GoString is String, so that %#v shows no sensitive column either.
-func (m *AuditLog) GoString() string {
-	return m.String()
+// Format writes String for every verb, so that none shows a sensitive column, of a value as little as of a pointer.
+func (m AuditLog) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, m.String())
 }
 
 // AuditLogs is a parsable slice of AuditLog.

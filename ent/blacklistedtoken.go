@@ -11,6 +11,8 @@ import (
 	"entgo.io/ent"
 	"entgo.io/ent/dialect/sql"
 	"github.com/reviewpoint/models/ent/blacklistedtoken"
+
+	"io"
 )
 
 // BlacklistedToken is the model entity for the BlacklistedToken schema.
@@ -150,13 +152,13 @@ func (m *BlacklistedToken) ToMap() map[string]any {
 }
 
 // MarshalJSON writes what ToMap returns.
-func (m *BlacklistedToken) MarshalJSON() ([]byte, error) {
+func (m BlacklistedToken) MarshalJSON() ([]byte, error) {
 	return json.Marshal(m.ToMap())
 }
 
-// GoString is String, so that %#v shows no sensitive column either.
-func (m *BlacklistedToken) GoString() string {
-	return m.String()
+// Format writes String for every verb, so that none shows a sensitive column, of a value as little as of a pointer.
+func (m BlacklistedToken) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, m.String())
 }
 
 // BlacklistedTokens is a parsable slice of BlacklistedToken.

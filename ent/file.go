@@ -13,6 +13,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/reviewpoint/models/ent/file"
 	"github.com/reviewpoint/models/ent/user"
+
+	"io"
 )
 
 // File is the model entity for the File schema.
@@ -218,13 +220,13 @@ func (m *File) ToMap() map[string]any {
 }
 
 // MarshalJSON writes what ToMap returns.
-func (m *File) MarshalJSON() ([]byte, error) {
+func (m File) MarshalJSON() ([]byte, error) {
 	return json.Marshal(m.ToMap())
 }
 
-// GoString is String, so that %#v shows no sensitive column either.
-func (m *File) GoString() string {
-	return m.String()
+// Format writes String for every verb, so that none shows a sensitive column, of a value as little as of a pointer.
+func (m File) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, m.String())
 }
 
 // Files is a parsable slice of File.

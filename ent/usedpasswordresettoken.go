@@ -11,6 +11,8 @@ import (
 	"entgo.io/ent"
 	"entgo.io/ent/dialect/sql"
 	"github.com/reviewpoint/models/ent/usedpasswordresettoken"
+
+	"io"
 )
 
 // UsedPasswordResetToken is the model entity for the UsedPasswordResetToken schema.
@@ -162,13 +164,13 @@ func (m *UsedPasswordResetToken) ToMap() map[string]any {
 }
 
 // MarshalJSON writes what ToMap returns.
-func (m *UsedPasswordResetToken) MarshalJSON() ([]byte, error) {
+func (m UsedPasswordResetToken) MarshalJSON() ([]byte, error) {
 	return json.Marshal(m.ToMap())
 }
 
-// GoString is String, so that %#v shows no sensitive column either.
-func (m *UsedPasswordResetToken) GoString() string {
-	return m.String()
+// Format writes String for every verb, so that none shows a sensitive column, of a value as little as of a pointer.
+func (m UsedPasswordResetToken) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, m.String())
 }
 
 // UsedPasswordResetTokens is a parsable slice of UsedPasswordResetToken.

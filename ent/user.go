@@ -12,6 +12,8 @@ import (
 	"entgo.io/ent/dialect/sql"
 	"github.com/google/uuid"
 	"github.com/reviewpoint/models/ent/user"
+
+	"io"
 )
 
 // User is the model entity for the User schema.
@@ -354,13 +356,13 @@ func (m *User) ToMap() map[string]any {
 }
 
 // MarshalJSON writes what ToMap returns.
-func (m *User) MarshalJSON() ([]byte, error) {
+func (m User) MarshalJSON() ([]byte, error) {
 	return json.Marshal(m.ToMap())
 }
 
-// GoString is String, so that %#v shows no sensitive column either.
-func (m *User) GoString() string {
-	return m.String()
+// Format writes String for every verb, so that none shows a sensitive column, of a value as little as of a pointer.
+func (m User) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, m.String())
 }
 
 // Role is "admin" or "user", as is_admin says.

@@ -97,7 +97,9 @@ func normalise(m ent.Mutation) error {
 // column its old value (OnConflict().Ignore()).
 func Touch(column string) func(*sql.UpdateSet) {
 	return func(u *sql.UpdateSet) {
-		if !slices.Contains(u.UpdateColumns(), column) {
+		given := u.UpdateColumns()
+		whole := !slices.ContainsFunc(u.Columns(), func(c string) bool { return !slices.Contains(given, c) })
+		if !whole { // else it is Ignore or UpdateNewValues
 			u.SetExcluded(column)
 		}
 	}

@@ -16,22 +16,27 @@ import (
 	"github.com/reviewpoint/models/internal/text"
 )
 
-// sqliteTime is the one text form of an instant: of fixed width and in UTC, so that text sorts, and
-// is equal, as instants are.
-const sqliteTime = "2006-01-02 15:04:05.000000-07:00"
+// The one text of an instant in SQLite, so that text sorts, and is equal, as instants are. A whole
+// second is written as CURRENT_TIMESTAMP writes it, and sorts before those with a fraction.
+const (
+	sqliteSecond = "2006-01-02 15:04:05"
+	sqliteTime   = "2006-01-02 15:04:05.000000-07:00"
+)
 
 // connector makes connections whose arguments and errors follow the rules of the layer. It stands
 // below database/sql, so there is no way around it.
 type connector struct {
 	dialect string
-	connect func(context.Context) (driver.Conn, error)
-	driver  driver.Driver
+	// lib/pq begins every transaction READ WRITE, whatever default_transaction_read_only says, unless it is told otherwise.
+	readOnly bool
+	connect  func(context.Context) (driver.Conn, error)
+	driver   driver.Driver
 }
 
 func (c *connector) Driver() driver.Driver { return c.driver }
 
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	out := &conn{dialect: c.dialect}
+	out := &conn{dialect: c.dialect, readOnly: c.readOnly}
 	var err error
 	if out.Conn, err = c.connect(context.WithValue(ctx, socketKey{}, &out.socket)); err != nil {
 		return nil, translate(ctx, err)
@@ -47,6 +52,8 @@ type conn struct {
 	socket  net.Conn // of PostgreSQL
 	inTx    bool
 	failed  bool
+	// Whether every transaction is begun READ ONLY.
+	readOnly bool
 }
 
 // ready refuses a statement when the transaction has failed; going back to a savepoint mends it.
@@ -96,6 +103,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 }
 
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	opts.ReadOnly = opts.ReadOnly || c.readOnly
 	inner, err := c.Conn.(driver.ConnBeginTx).BeginTx(ctx, opts)
 	if err != nil {
 		return nil, translate(ctx, err)
@@ -156,7 +164,10 @@ func (c *conn) timeArgument(t time.Time) (driver.Value, error) {
 	if t.Year() < 1 || t.Year() > 9999 {
 		return nil, fmt.Errorf("the year %d is outside 1 to 9999", t.Year())
 	}
-	if c.dialect == dialect.SQLite {
+	switch {
+	case c.dialect == dialect.SQLite && t.Nanosecond() == 0:
+		return t.Format(sqliteSecond), nil
+	case c.dialect == dialect.SQLite:
 		return t.Format(sqliteTime), nil
 	}
 	return t, nil

@@ -44,7 +44,7 @@ func Open(ctx context.Context, url string, opts Options) (*DB, error) {
 	}
 	if t.dialect == dialect.Postgres {
 		if opts.ReadOnly {
-			t.dsn += "&default_transaction_read_only=on"
+			t.readOnly = true
 		}
 		return openPostgres(ctx, t, opts)
 	}
@@ -116,7 +116,16 @@ func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*std
 	if db.isRead(query) {
 		return db.reader.QueryContext(ctx, query, args...)
 	}
-	return db.writer.QueryContext(ctx, query, args...)
+	conn, err := db.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := conn.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	go conn.Close() // It waits for the rows to be closed, and so cannot fail.
+	return rows, nil
 }
 
 // isRead reports whether a query may go to a reader. Whatever it does not know goes to the writer,
@@ -128,7 +137,7 @@ func (db *DB) isRead(query string) bool {
 // acquire takes a connection for writing. In SQLite there is one, and waiting for it ends like
 // waiting for another process does: with ErrBusy.
 func (db *DB) acquire(ctx context.Context) (*stdsql.Conn, error) {
-	if db.wait == 0 {
+	if db.dialect != dialect.SQLite {
 		return db.writer.Conn(ctx)
 	}
 	waiting, stop := context.WithTimeout(ctx, db.wait)

@@ -161,6 +161,9 @@ func retryable(err error) bool {
 
 // commitUnknown reports whether err, the answer to a COMMIT, leaves open if the server carried it out.
 func commitUnknown(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false // It was not sent, or the server undid it.
+	}
 	var (
 		e      *Error
 		netErr net.Error

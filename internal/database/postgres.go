@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -14,13 +15,23 @@ import (
 
 // openPostgres opens a bounded pool. Reads and writes go through the same one.
 func openPostgres(ctx context.Context, t target, opts Options) (*DB, error) {
+	if t.readOnly {
+		u, err := url.Parse(t.dsn)
+		if err != nil {
+			return nil, errors.New("the PostgreSQL URL cannot be read")
+		}
+		values := u.Query()
+		values.Set("default_transaction_read_only", "on") // whatever the URL says
+		u.RawQuery = values.Encode()
+		t.dsn = u.String()
+	}
 	config, err := pq.NewConnector(t.dsn)
 	if err != nil {
 		// lib/pq names the option that is wrong; the URL does not stand in its errors.
 		return nil, fmt.Errorf("the PostgreSQL URL cannot be used: %w", err)
 	}
 	config.Dialer(&dialer{})
-	pool := sql.OpenDB(&connector{dialect: dialect.Postgres, driver: config.Driver(), connect: config.Connect})
+	pool := sql.OpenDB(&connector{dialect: dialect.Postgres, readOnly: t.readOnly, driver: config.Driver(), connect: config.Connect})
 	conns := opts.MaxConns
 	if conns == 0 {
 		conns = 10

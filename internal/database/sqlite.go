@@ -42,8 +42,12 @@ func openSQLite(ctx context.Context, t target, opts Options) (*DB, error) {
 		file.Opaque = "/reviewpoint-" + uuid.NewString()
 		values.Set("vfs", "memdb")
 	}
-	if t.readOnly && !t.memory {
-		values.Set("mode", "ro")
+	if t.readOnly {
+		values.Set("_query_only", "1")
+		values.Set("_txlock", "deferred") // to begin immediately is to write
+		if !t.memory {
+			values.Set("mode", "ro")
+		}
 	}
 	journal := "WAL"
 	if t.memory || t.readOnly {

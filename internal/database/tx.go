@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,8 +18,10 @@ import (
 
 const (
 	maxAttempts = 5
-	rollbackTo  = "ROLLBACK TO SAVEPOINT "
-	statement   = "statement" // the savepoint before the statement that runs
+	// SQLite has waited for its busy timeout each time.
+	maxBusyAttempts = 2
+	rollbackTo      = "ROLLBACK TO SAVEPOINT "
+	statement       = "statement" // the savepoint before the statement that runs
 )
 
 // unit is a transaction that begins with its first statement.
@@ -35,6 +38,8 @@ type unit struct {
 	schema     bool  // it changes the schema
 	savepoints bool  // each statement, and each transaction that joins, can be undone by itself
 	depth      int
+	part       string // the savepoint of which it is the rest, when it has joined one of savepoints
+	changes    int    // statements that changed something
 }
 
 type unitKey struct{ db *DB }
@@ -54,7 +59,7 @@ func (db *DB) InTx(ctx context.Context, fn func(context.Context) error) error {
 		if err != nil {
 			return err
 		}
-		return inner.finish(func() error { return fn(ctx) })
+		return inner.finish(func() error { return fn(context.WithValue(ctx, unitKey{db}, inner.unit)) })
 	}
 	return db.retry(ctx, func() *unit { return &unit{db: db, ctx: ctx} }, fn)
 }
@@ -65,6 +70,9 @@ func (db *DB) retry(ctx context.Context, begin func() *unit, fn func(context.Con
 		u := begin()
 		err := (&tx{unit: u}).finish(func() error { return fn(context.WithValue(ctx, unitKey{db}, u)) })
 		if !retryable(err) || attempt == maxAttempts {
+			return err
+		}
+		if errors.Is(err, ErrBusy) && attempt == maxBusyAttempts {
 			return err
 		}
 		backoff := time.Duration(1<<attempt) * time.Millisecond
@@ -97,7 +105,18 @@ func (db *DB) Tx(ctx context.Context) (dialect.Tx, error) { return db.BeginTx(ct
 // joins that one, whose options hold.
 func (db *DB) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, error) {
 	if outer := unitFrom(ctx, db); outer != nil {
-		return outer.join(ctx)
+		if opts != nil && *opts != (sql.TxOptions{}) {
+			return nil, errors.New("a transaction inside another one cannot have options of its own")
+		}
+		inner, err := outer.join(ctx)
+		if err != nil {
+			return nil, err
+		}
+		inner.byClient = true
+		return inner, nil
+	}
+	if opts != nil && opts.ReadOnly && db.dialect == dialect.SQLite {
+		return nil, errors.New("SQLite has no read-only transactions: open the store WithReadOnly, or only read")
 	}
 	u := &unit{db: db, ctx: ctx, opts: opts}
 	if _, err := u.begin(ctx); err != nil {
@@ -125,7 +144,13 @@ func (u *unit) begin(ctx context.Context) (*stdsql.Tx, error) {
 	if err := u.setForeignKeys(conn, "OFF"); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	tx, err := conn.BeginTx(u.ctx, u.opts)
+	ctx = u.ctx
+	if u.schema {
+		// Else database/sql rolls back in the background when ctx ends, and the foreign keys could not
+		// be switched on again: inside a transaction that does nothing.
+		ctx = context.WithoutCancel(ctx)
+	}
+	tx, err := conn.BeginTx(ctx, u.opts)
 	if err != nil {
 		return nil, errors.Join(err, u.release(conn))
 	}
@@ -161,7 +186,23 @@ func (u *unit) ExecContext(ctx context.Context, query string, args ...any) (stds
 	if err != nil {
 		return nil, err
 	}
-	return tx.ExecContext(ctx, query, args...)
+	result, err := tx.ExecContext(ctx, query, args...)
+	if err == nil && !changedNothing(query, result) {
+		u.changed()
+	}
+	return result, err
+}
+
+// changedNothing is true of the UPDATE with which ent finds out that there is no such row.
+func changedNothing(query string, result stdsql.Result) bool {
+	n, err := result.RowsAffected()
+	return n == 0 && err == nil && len(query) > 6 && strings.EqualFold(query[:6], "UPDATE")
+}
+
+func (u *unit) changed() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.changes++
 }
 
 // QueryContext runs a query in the transaction.
@@ -170,7 +211,11 @@ func (u *unit) QueryContext(ctx context.Context, query string, args ...any) (*st
 	if err != nil {
 		return nil, err
 	}
-	return tx.QueryContext(ctx, query, args...)
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err == nil && !(len(query) > 6 && strings.EqualFold(query[:6], "SELECT")) {
+		u.changed()
+	}
+	return rows, err
 }
 
 // end takes the transaction out of use. It returns nil for one that no statement began.
@@ -187,11 +232,19 @@ func (u *unit) end() (*stdsql.Tx, *stdsql.Conn, error) {
 func (u *unit) commit() error {
 	failed := u.failed
 	tx, conn, err := u.end()
-	if err != nil || tx == nil {
+	if err != nil {
 		return err
 	}
 	if failed != nil {
-		return errors.Join(fmt.Errorf("%w: %w", ErrTxFailed, failed), tx.Rollback(), u.release(conn))
+		failed = fmt.Errorf("%w: %w", ErrTxFailed, failed)
+	}
+	switch {
+	case tx == nil:
+		return failed
+	case u.part != "":
+		return u.leave(tx, failed)
+	case failed != nil:
+		return errors.Join(failed, tx.Rollback(), u.release(conn))
 	}
 	err = tx.Commit()
 	if u.ctx.Err() != nil && errors.Is(err, stdsql.ErrTxDone) {
@@ -208,11 +261,26 @@ func (u *unit) rollback() error {
 	if err != nil || tx == nil {
 		return err
 	}
+	if u.part != "" {
+		_, err = tx.ExecContext(u.ctx, rollbackTo+u.part)
+		return err
+	}
 	err = tx.Rollback()
 	if u.ctx.Err() != nil && errors.Is(err, stdsql.ErrTxDone) {
 		err = nil // It went with its context.
 	}
 	return errors.Join(err, u.release(conn))
+}
+
+// leave keeps what was done since the savepoint, unless it failed.
+func (u *unit) leave(tx *stdsql.Tx, failed error) error {
+	if failed == nil {
+		if _, failed = tx.ExecContext(u.ctx, "RELEASE SAVEPOINT "+u.part); failed == nil {
+			return nil
+		}
+	}
+	_, err := tx.ExecContext(u.ctx, rollbackTo+u.part)
+	return errors.Join(failed, err)
 }
 
 // release gives the connection back as it was.
@@ -242,23 +310,27 @@ func (u *unit) join(ctx context.Context) (*tx, error) {
 		if u.done {
 			return nil, ErrTxDone
 		}
-		return &tx{unit: u, joined: true}, nil
+		return &tx{unit: u, joined: true, changes: u.changes}, nil
 	}
 	began, err := u.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	u.depth++
-	inner := &tx{unit: u, joined: true, savepoint: "joined" + strconv.Itoa(u.depth)}
-	return inner, u.savepoint(ctx, began, inner.savepoint)
+	inner := &unit{db: u.db, ctx: u.ctx, tx: began, part: "joined" + strconv.Itoa(u.depth)}
+	if err := u.savepoint(ctx, began, inner.part); err != nil {
+		return nil, err
+	}
+	return &tx{unit: inner}, nil
 }
 
 // tx is a unit, or a part in one, as ent's dialect.Tx.
 type tx struct {
-	unit      *unit
-	joined    bool
-	savepoint string
-	over      bool // committed or rolled back
+	unit     *unit
+	joined   bool
+	byClient bool // begun by ent, which does so around an update, too
+	changes  int  // of the unit, when it joined
+	over     bool // committed or rolled back
 }
 
 // Exec is ent's way to run a statement.
@@ -287,11 +359,8 @@ func (t *tx) Commit() error {
 		return ErrTxDone
 	}
 	t.over = true
-	switch {
-	case !t.joined:
+	if !t.joined {
 		return t.unit.commit()
-	case t.savepoint != "":
-		return t.leave("RELEASE SAVEPOINT " + t.savepoint)
 	}
 	return nil
 }
@@ -302,29 +371,16 @@ func (t *tx) Rollback() error {
 		return ErrTxDone
 	}
 	t.over = true
-	switch {
-	case !t.joined:
+	if !t.joined {
 		return t.unit.rollback()
-	case t.savepoint != "":
-		return t.leave(rollbackTo + t.savepoint)
 	}
-	t.fail(errors.New("a transaction that joined it was rolled back"))
-	return nil
-}
-
-func (t *tx) leave(query string) error {
-	began, err := t.unit.begin(t.unit.ctx)
-	if err != nil {
-		return err
-	}
-	_, err = began.ExecContext(t.unit.ctx, query)
-	return err
-}
-
-func (t *tx) fail(err error) {
 	t.unit.mu.Lock()
 	defer t.unit.mu.Unlock()
-	t.unit.failed = errors.Join(t.unit.failed, err)
+	// An update of ent's that found no row has nothing to undo.
+	if !t.byClient || t.unit.changes != t.changes {
+		t.unit.failed = errors.Join(t.unit.failed, errors.New("a transaction that joined it was rolled back"))
+	}
+	return nil
 }
 
 // finish commits after fn, or rolls back when it fails or panics.

@@ -66,6 +66,9 @@ func parseSQLite(rest string, python bool) (target, error) {
 	if err != nil {
 		return target{}, errors.New("the path of the SQLite URL has a bad %-escape")
 	}
+	if strings.HasPrefix(path, "//") && !python { // more slashes than it takes
+		path = "/" + strings.TrimLeft(path, "/")
+	}
 	if python { // sqlite+aiosqlite:///relative.db, sqlite+aiosqlite:////absolute.db
 		path = strings.TrimPrefix(path, "/")
 	}
@@ -100,8 +103,8 @@ func (t *target) setSQLite(key, value string) error {
 		return errors.New("synchronous must be off, normal, full or extra")
 	case "busy_timeout":
 		d, err := time.ParseDuration(value)
-		if err != nil || d < 0 {
-			return errors.New("busy_timeout must be a duration such as 5s")
+		if err != nil || d < time.Millisecond {
+			return errors.New("busy_timeout must be a duration of 1ms or more, such as 5s")
 		}
 		t.busyTimeout = d
 		return nil
@@ -126,6 +129,7 @@ func (t *target) setSQLite(key, value string) error {
 }
 
 func parsePostgres(rest string) (target, error) {
+	rest, several := cutHosts(rest)
 	u, err := url.Parse("postgres://" + rest)
 	if err != nil || hasUserBehindHost(u) {
 		// url.Parse quotes the URL, and so the password.
@@ -140,7 +144,13 @@ func parsePostgres(rest string) (target, error) {
 		setDefault(values, "sslmode", mode)
 	}
 	host := u.Host
-	if socket := values.Get("host"); socket != "" {
+	if several != "" {
+		host = several
+		names, ports := splitHosts(several)
+		values.Set("host", names)
+		values.Set("port", ports)
+	}
+	if socket := values.Get("host"); socket != "" && several == "" {
 		host = socket
 	}
 	// lib/pq would take "require", which encrypts but lets anybody be the server.
@@ -155,12 +165,6 @@ func parsePostgres(rest string) (target, error) {
 	setDefault(values, "statement_timeout", "60000")
 	setDefault(values, "lock_timeout", "10000")
 	setDefault(values, "idle_in_transaction_session_timeout", "300000")
-	if strings.Contains(u.Host, ",") { // lib/pq reads several hosts from the options alone
-		hosts, ports := splitHosts(u.Host)
-		values.Set("host", hosts)
-		values.Set("port", ports)
-		u.Host = ""
-	}
 	u.RawQuery = values.Encode()
 	return target{dialect: dialect.Postgres, name: host + u.Path, dsn: u.String()}, nil
 }
@@ -169,6 +173,20 @@ func parsePostgres(rest string) (target, error) {
 // the rest of the password would be shown as the name of the database.
 func hasUserBehindHost(u *url.URL) bool {
 	return strings.Contains(u.EscapedPath(), "@") || u.Fragment != "" || (u.User == nil && strings.Contains(u.RawQuery, "@") && !strings.Contains(u.RawQuery, "="))
+}
+
+// cutHosts takes a list of several hosts out of an URL without its scheme: net/url reads only one,
+// and lib/pq reads several from the options alone.
+func cutHosts(rest string) (without, several string) {
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	start := strings.LastIndexByte(rest[:end], '@') + 1
+	if !strings.Contains(rest[start:end], ",") {
+		return rest, ""
+	}
+	return rest[:start] + rest[end:], rest[start:end]
 }
 
 // splitHosts takes host1:port1,host2:port2 apart into host1,host2 and port1,port2.

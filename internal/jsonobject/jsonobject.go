@@ -2,9 +2,12 @@
 package jsonobject
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
-	"slices"
+	"reflect"
+	"unicode/utf8"
 
 	"entgo.io/ent"
 
@@ -47,25 +50,42 @@ func clearField(ctx context.Context, m ent.Mutation, next ent.Mutator, column st
 
 // Valid returns text.ErrInvalidUTF8 or text.ErrNUL when a key or a string in value cannot be stored.
 func Valid(value any) error {
-	switch value := value.(type) {
-	case string:
-		return text.Valid(value)
-	case []any:
-		for _, item := range value {
-			if err := Valid(item); err != nil {
+	encoded, err := json.Marshal(value) // refuses what refers to itself, which valid would not leave
+	if err != nil {
+		return err
+	}
+	// What writes its own JSON is seen only in that; bytes that are not UTF-8 are lost in it.
+	if !utf8.Valid(encoded) {
+		return text.ErrInvalidUTF8
+	}
+	var decoded any
+	if err := json.Unmarshal(encoded, &decoded); err != nil {
+		return err
+	}
+	return cmp.Or(valid(reflect.ValueOf(value)), valid(reflect.ValueOf(decoded)))
+}
+
+func valid(v reflect.Value) error {
+	switch v.Kind() {
+	case reflect.String:
+		return text.Valid(v.String())
+	case reflect.Interface, reflect.Pointer:
+		return valid(v.Elem())
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			if err := valid(v.Index(i)); err != nil {
 				return err
 			}
 		}
-	case []string:
-		if i := slices.IndexFunc(value, func(s string) bool { return text.Valid(s) != nil }); i >= 0 {
-			return text.Valid(value[i])
-		}
-	case map[string]any:
-		for key, item := range value {
-			if err := text.Valid(key); err != nil {
+	case reflect.Map:
+		for key, item := range v.Seq2() {
+			if err := cmp.Or(valid(key), valid(item)); err != nil {
 				return err
 			}
-			if err := Valid(item); err != nil {
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if err := valid(v.Field(i)); err != nil {
 				return err
 			}
 		}

@@ -43,8 +43,8 @@ func withTypeChecks(table *schema.Table) *schema.Table {
 		maps.Copy(checks, table.Annotation.Checks)
 	}
 	for _, column := range table.Columns {
-		if check := typeCheck(column); check != "" && !column.Increment {
-			checks[table.Name+"_"+column.Name+"_type"] = check
+		if name, check := typeCheck(column); check != "" && !column.Increment {
+			checks[table.Name+"_"+column.Name+"_"+name] = check
 		}
 	}
 	copied := *table
@@ -57,30 +57,31 @@ func withTypeChecks(table *schema.Table) *schema.Table {
 	return &copied
 }
 
-// typeCheck is the CHECK for a column.
-func typeCheck(column *schema.Column) string {
-	var (
-		name  = column.Name
-		check string
-	)
+// typeCheck is the CHECK for a column, and what ends its name. A bound is part of the name: Atlas
+// compares the checks of SQLite by name, and would not plan a change of the text alone.
+func typeCheck(column *schema.Column) (name, check string) {
 	switch column.Type { //nolint:exhaustive // The other types are those that no table here has.
 	case field.TypeBool:
-		check = name + " IN (0, 1)"
+		name, check = "bool", "%[1]s IN (0, 1)"
 	case field.TypeInt, field.TypeInt64:
-		check = fmt.Sprintf("typeof(%s) = 'integer'", name)
-	case field.TypeTime: // As this module writes it, or as CURRENT_TIMESTAMP does; both sort as instants do.
-		check = fmt.Sprintf("%[1]s GLOB '????-??-?? ??:??:??.??????+00:00' OR %[1]s GLOB '????-??-?? ??:??:??'", name)
+		name, check = "int", "typeof(%[1]s) = 'integer'"
+	case field.TypeTime: // One text for each instant, that of CURRENT_TIMESTAMP included.
+		name, check = "time", "datetime(%[1]s) IS NOT NULL AND (%[1]s GLOB '????-??-?? ??:??:??' OR (%[1]s GLOB '????-??-?? ??:??:??.??????+00:00' AND %[1]s NOT GLOB '*.000000+00:00'))"
 	case field.TypeUUID:
-		check = name + " GLOB '????????-????-????-????-????????????'"
+		name, check = "uuid", "%[1]s GLOB '????????-????-????-????-????????????' AND %[1]s NOT GLOB '*[^0-9a-f-]*'"
 	case field.TypeJSON:
-		check = fmt.Sprintf("json_valid(%s)", name)
+		name, check = "json", "typeof(%[1]s) = 'text' AND json_valid(%[1]s)"
 	case field.TypeString:
-		check = fmt.Sprintf("typeof(%[1]s) = 'text' AND instr(%[1]s, char(0)) = 0 AND length(%[1]s) <= %[2]s", name, varchar.FindString(column.SchemaType[dialect.Postgres]))
+		length := varchar.FindString(column.SchemaType[dialect.Postgres])
+		name, check = "text_"+length, "typeof(%[1]s) = 'text' AND instr(%[1]s, char(0)) = 0 AND length(%[1]s) <= "+length
+	default:
+		return "", ""
 	}
-	if check != "" && column.Nullable {
-		check = fmt.Sprintf("%s IS NULL OR (%s)", name, check)
+	check = fmt.Sprintf(check, column.Name)
+	if column.Nullable {
+		check = fmt.Sprintf("%s IS NULL OR (%s)", column.Name, check)
 	}
-	return check
+	return name, check
 }
 
 // varchar finds the n of varchar(n).

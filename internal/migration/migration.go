@@ -174,7 +174,7 @@ func checkOrder(files []migrate.File, revisions []*migrate.Revision) error {
 func (m *Migrator) checkOurs(ctx context.Context) error {
 	query := "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name <> $1 ORDER BY name LIMIT 1"
 	if m.db.Dialect() == dialect.Postgres {
-		query = "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() AND table_name <> $1 ORDER BY table_name LIMIT 1"
+		query = "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND relname <> $1 ORDER BY relname LIMIT 1"
 	}
 	tables, err := scanStrings(ctx, m.db, query, revisionsTable)
 	if err != nil {
