@@ -42,3 +42,20 @@ func TestReadOnly_InTransactions(t *testing.T) {
 		})
 	}
 }
+
+// TestReadOnly_WhateverTheURLSays opens with options that would allow writing.
+func TestReadOnly_WhateverTheURLSays(t *testing.T) {
+	t.Parallel()
+	for name, url := range map[string]string{"memory": "sqlite://:memory:", "memory by mode": "sqlite://x?mode=memory", "postgres": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if url == "" {
+				url = postgresURL(t) + "&default_transaction_read_only=off"
+			}
+			looking := open(t, url, models.WithReadOnly())
+			if _, err := looking.ExecContext(t.Context(), "CREATE TABLE notes (body text)"); !errors.Is(err, models.ErrReadOnly) {
+				t.Errorf("got %v, want ErrReadOnly", err)
+			}
+		})
+	}
+}

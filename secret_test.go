@@ -5,8 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log"
-	"os"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -114,10 +113,11 @@ func TestUser_ValueShowsNoHash(t *testing.T) {
 	})
 }
 
-func TestDebug_ShowsNoArgument(t *testing.T) { //nolint:paralleltest // The log is the process's.
+func TestDebug_ShowsNoArgument(t *testing.T) { //nolint:paralleltest // The logger is the process's.
 	var shown bytes.Buffer
-	log.SetOutput(&shown)
-	defer log.SetOutput(os.Stderr)
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&shown, nil)))
+	defer slog.SetDefault(before)
 	s := models.OpenTest(t)
 	check(t, s.Debug().User.Create().SetEmail("a@example.org").SetHashedPassword("canary-hash").Exec(models.AsSystem(t.Context(), "test")))
 	if got := shown.String(); strings.Contains(got, "canary-hash") || !strings.Contains(got, "INSERT INTO") {

@@ -102,7 +102,7 @@ func Open(ctx context.Context, url string, opts ...Option) (*Store, error) {
 // logStatement is where Debug writes: the statement, less its arguments.
 func logStatement(line ...any) {
 	text, _, _ := strings.Cut(fmt.Sprint(line...), " args=")
-	slog.Info(text)
+	slog.Info(text) //nolint:sloglint // Debug has no logger of its own; ent writes to the default one too.
 }
 
 // Close closes every connection, after the queries that are running.

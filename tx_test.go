@@ -458,3 +458,51 @@ func TestRollbackTest_InTxIsAsOutside(t *testing.T) {
 		}
 	})
 }
+
+// TestInTx_DeadlineBeforeCommit is no lost commit: none was sent.
+func TestInTx_DeadlineBeforeCommit(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		late, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+		defer cancel()
+		err := s.InTx(late, func(ctx context.Context) error {
+			if err := newUser(s).Exec(ctx); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			return nil
+		})
+		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, models.ErrCommitUnknown) {
+			t.Errorf("got %v, want context.DeadlineExceeded and not ErrCommitUnknown", err)
+		}
+		if n := countUsers(t, ctx, s); n != 0 {
+			t.Errorf("%d users were kept", n)
+		}
+	})
+}
+
+func TestBeginTx_OptionsThatCannotHold(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		if err := s.InTx(ctx, func(ctx context.Context) error {
+			if _, err := s.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelSerializable}); err == nil {
+				t.Error("options inside another transaction are accepted")
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+		tx, err := s.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+		if s.Dialect() == "sqlite3" {
+			if err == nil {
+				t.Error("SQLite accepts a read-only transaction that it cannot give")
+			}
+			return
+		}
+		check(t, err)
+		if err := tx.User.Create().SetEmail("a").SetHashedPassword("x").Exec(ctx); !errors.Is(err, models.ErrReadOnly) {
+			t.Errorf("got %v, want ErrReadOnly", err)
+		}
+		check(t, tx.Rollback())
+	})
+}

@@ -15,8 +15,8 @@ import (
 
 // Timestamps gives an entity created_at and updated_at: UTC, microseconds, set
 // from the clock that the context carries. created_at is fixed at creation,
-// updated_at moves with every update, bulk updates and upserts included, and a
-// value that a caller gives for an update is not heeded.
+// updated_at moves with every update, bulk updates and upserts included, whatever
+// the caller gives for it.
 type Timestamps struct{ mixin.Schema }
 
 // Fields of the mixin.

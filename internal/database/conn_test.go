@@ -67,7 +67,7 @@ func TestArguments_Text(t *testing.T) {
 				if _, err := db.ExecContext(t.Context(), "INSERT INTO notes (body) VALUES ($1)", arg); !errors.Is(err, want) {
 					t.Errorf("%T %q: %v, want %v", arg, bad, err, want)
 				}
-				if _, err := db.QueryContext(t.Context(), "SELECT body FROM notes WHERE body = $1", arg); !errors.Is(err, want) { //nolint:rowserrcheck,sqlclosecheck // There are no rows.
+				if _, err := db.QueryContext(t.Context(), "SELECT body FROM notes WHERE body = $1", arg); !errors.Is(err, want) { //nolint:gocritic,rowserrcheck,sqlclosecheck // There are no rows.
 					t.Errorf("query of %T %q: %v, want %v", arg, bad, err, want)
 				}
 			}

@@ -131,8 +131,10 @@ func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*std
 // isRead reports whether a query may go to a reader. Whatever it does not know goes to the writer,
 // and a reader refuses what writes, so a mistake costs time but never a change.
 func (db *DB) isRead(query string) bool {
-	return db.reader == db.writer || (len(query) > 6 && strings.EqualFold(query[:6], "SELECT"))
+	return db.reader == db.writer || isSelect(query)
 }
+
+func isSelect(query string) bool { return len(query) > 6 && strings.EqualFold(query[:6], "SELECT") }
 
 // acquire takes a connection for writing. In SQLite there is one, and waiting for it ends like
 // waiting for another process does: with ErrBusy.

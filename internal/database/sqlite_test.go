@@ -382,3 +382,33 @@ func listing(t *testing.T, folder string) []string {
 	slices.Sort(names)
 	return names
 }
+
+// TestSQLite_ForeignKeysAfterCancelledSchemaTx ends the context in the middle, from many goroutines:
+// database/sql then rolls back in the background, and a connection given back too early would stay
+// without foreign keys.
+func TestSQLite_ForeignKeysAfterCancelledSchemaTx(t *testing.T) {
+	t.Parallel()
+	db := open(t, sqliteURL(t)+"?synchronous=off")
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for range 50 {
+				ctx, cancel := context.WithCancel(t.Context())
+				_ = db.InSchemaTx(ctx, func(ctx context.Context) error {
+					if _, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS notes (body text)"); err != nil {
+						return err
+					}
+					cancel()
+					return ctx.Err()
+				})
+				cancel()
+				var on int
+				writer, _ := db.Pools()
+				if err := writer.QueryRowContext(t.Context(), "PRAGMA foreign_keys").Scan(&on); err != nil || on != 1 {
+					t.Errorf("foreign keys are %d on the writer (%v), want 1", on, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}

@@ -212,7 +212,7 @@ func (u *unit) QueryContext(ctx context.Context, query string, args ...any) (*st
 		return nil, err
 	}
 	rows, err := tx.QueryContext(ctx, query, args...)
-	if err == nil && !(len(query) > 6 && strings.EqualFold(query[:6], "SELECT")) {
+	if err == nil && !isSelect(query) {
 		u.changed()
 	}
 	return rows, err

@@ -20,6 +20,7 @@ func TestParse_Names(t *testing.T) {
 		"sqlite://relative.db":                               "relative.db",
 		"sqlite://folder/relative.db?synchronous=normal":     "folder/relative.db",
 		"sqlite:///absolute.db":                              "/absolute.db",
+		"sqlite:////absolute.db":                             "/absolute.db",
 		"sqlite3:///absolute.db":                             "/absolute.db",
 		"SQLite:///absolute.db":                              "/absolute.db",
 		" sqlite:///absolute.db\n":                           "/absolute.db", //nolint:gocritic // As people paste it.
@@ -35,6 +36,7 @@ func TestParse_Names(t *testing.T) {
 		"postgresql+asyncpg://u:" + canary + "@[::1]/name":   "[::1]/name",
 		"postgres://u@db.example/a%40b":                      "db.example/a@b",
 		"postgres:///name?host=/run/postgresql":              "/run/postgresql/name",
+		"postgres://u@one:5433,two,[::1]:5434/name":          "one:5433,two,[::1]:5434/name",
 	} {
 		name, _, err := database.Parse(raw)
 		if err != nil || name != want {

@@ -65,8 +65,13 @@ func Valid(value any) error {
 	return cmp.Or(valid(reflect.ValueOf(value)), valid(reflect.ValueOf(decoded)))
 }
 
+var marshaler = reflect.TypeFor[json.Marshaler]()
+
 func valid(v reflect.Value) error {
-	switch v.Kind() {
+	if v.IsValid() && v.Kind() != reflect.Interface && v.Type().Implements(marshaler) {
+		return nil
+	}
+	switch v.Kind() { //nolint:exhaustive // The other kinds hold no text.
 	case reflect.String:
 		return text.Valid(v.String())
 	case reflect.Interface, reflect.Pointer:
@@ -84,8 +89,8 @@ func valid(v reflect.Value) error {
 			}
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if err := valid(v.Field(i)); err != nil {
+		for _, field := range v.Fields() {
+			if err := valid(field); err != nil {
 				return err
 			}
 		}

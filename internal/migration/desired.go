@@ -60,7 +60,7 @@ func withTypeChecks(table *schema.Table) *schema.Table {
 // typeCheck is the CHECK for a column, and what ends its name. A bound is part of the name: Atlas
 // compares the checks of SQLite by name, and would not plan a change of the text alone.
 func typeCheck(column *schema.Column) (name, check string) {
-	switch column.Type { //nolint:exhaustive // The other types are those that no table here has.
+	switch column.Type {
 	case field.TypeBool:
 		name, check = "bool", "%[1]s IN (0, 1)"
 	case field.TypeInt, field.TypeInt64:

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"ariga.io/atlas/sql/migrate"
@@ -112,5 +114,20 @@ func TestDesired_IsWhatTheMigrationsMake(t *testing.T) {
 				t.Errorf("the migrations lack %T", change)
 			}
 		})
+	}
+}
+
+// TestDesired_ChecksAsMigrated compares the texts of the checks, which Atlas compares by name alone on SQLite.
+func TestDesired_ChecksAsMigrated(t *testing.T) {
+	t.Parallel()
+	checks := regexp.MustCompile("CONSTRAINT `(\\w+)` CHECK .*[^,\n]")
+	db := open(t, empty(t, dialect.SQLite))
+	apply(t, db, migrations.FS)
+	migrated := strings.Join(query[string](t, t.Context(), db, "SELECT sql FROM sqlite_master WHERE type = 'table'"), "\n")
+	want, got := checks.FindAllString(desired(t, dialect.SQLite), -1), checks.FindAllString(migrated, -1)
+	slices.Sort(want)
+	slices.Sort(got)
+	if len(want) < 40 || !slices.Equal(want, got) {
+		t.Errorf("the migrations make these checks:\n%s\nthe schema has these:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
