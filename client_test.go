@@ -287,32 +287,6 @@ func TestEagerLoading(t *testing.T) {
 	}
 }
 
-func TestOpenReadOnly(t *testing.T) {
-	t.Parallel()
-	for name, url := range map[string]string{"sqlite": "sqlite://" + t.TempDir() + "/test.db", "postgres": ""} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if url == "" {
-				url = postgresURL(t)
-			}
-			ctx := models.AsSystem(t.Context(), "test")
-			s := open(t, url)
-			must(s.Migrate(ctx))(t)
-			check(t, newUser(s).Exec(ctx))
-			looking := open(t, url, models.WithReadOnly())
-			if n := must(looking.User.Query().Count(ctx))(t); n != 1 {
-				t.Errorf("sees %d users, want 1", n)
-			}
-			if err := newUser(looking).Exec(ctx); !errors.Is(err, models.ErrReadOnly) {
-				t.Errorf("a write answers %v, want ErrReadOnly", err)
-			}
-			if _, err := looking.User.Delete().Exec(ctx); !errors.Is(err, models.ErrReadOnly) {
-				t.Errorf("a delete answers %v, want ErrReadOnly", err)
-			}
-		})
-	}
-}
-
 func TestOpenMemory(t *testing.T) {
 	t.Parallel()
 	ctx := models.AsSystem(t.Context(), "test")

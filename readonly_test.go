@@ -8,8 +8,8 @@ import (
 	"github.com/reviewpoint/models"
 )
 
-// TestReadOnly_InTransactions looks where lib/pq, unless it is told otherwise, begins READ WRITE.
-func TestReadOnly_InTransactions(t *testing.T) {
+// TestReadOnly writes in every way; in a transaction lib/pq, unless it is told otherwise, begins READ WRITE.
+func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	for name, url := range map[string]string{"sqlite": "sqlite://" + t.TempDir() + "/test.db", "postgres": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -27,10 +27,13 @@ func TestReadOnly_InTransactions(t *testing.T) {
 				return err
 			}))
 			_, raw := looking.ExecContext(ctx, "DELETE FROM users")
+			_, bulk := looking.User.Delete().Exec(ctx)
 			for way, err := range map[string]error{
-				"InTx":       looking.InTx(ctx, func(ctx context.Context) error { return newUser(looking).Exec(ctx) }),
-				"UpdateOne":  looking.User.UpdateOneID(u.ID).SetName("x").Exec(ctx),
-				"raw delete": raw,
+				"InTx":        looking.InTx(ctx, func(ctx context.Context) error { return newUser(looking).Exec(ctx) }),
+				"UpdateOne":   looking.User.UpdateOneID(u.ID).SetName("x").Exec(ctx),
+				"raw delete":  raw,
+				"bulk delete": bulk,
+				"create":      newUser(looking).Exec(ctx),
 			} {
 				if !errors.Is(err, models.ErrReadOnly) {
 					t.Errorf("%s answers %v, want ErrReadOnly", way, err)

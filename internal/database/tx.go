@@ -230,7 +230,9 @@ func (u *unit) end() (*stdsql.Tx, *stdsql.Conn, error) {
 }
 
 func (u *unit) commit() error {
+	u.mu.Lock()
 	failed := u.failed
+	u.mu.Unlock()
 	tx, conn, err := u.end()
 	if err != nil {
 		return err
@@ -316,8 +318,10 @@ func (u *unit) join(ctx context.Context) (*tx, error) {
 	if err != nil {
 		return nil, err
 	}
+	u.mu.Lock()
 	u.depth++
 	inner := &unit{db: u.db, ctx: u.ctx, tx: began, part: "joined" + strconv.Itoa(u.depth)}
+	u.mu.Unlock()
 	if err := u.savepoint(ctx, began, inner.part); err != nil {
 		return nil, err
 	}
