@@ -301,7 +301,7 @@ func TestInTx_Retry(t *testing.T) {
 		if n := must(s.User.Query().Where(user.IsAdmin(true)).Count(ctx))(t); n != 1 {
 			t.Errorf("%d admins, want 1: the transactions did not see each other", n)
 		}
-		if s.Dialect() == "postgres" && attempts[0]+attempts[1] != 3 {
+		if s.Dialect() == "postgres" && attempts[0]+attempts[1] < 3 {
 			t.Errorf("%v attempts, want one transaction to have been tried again", attempts)
 		}
 	})
