@@ -253,38 +253,32 @@ func TestEdges(t *testing.T) {
 // TestEagerLoading counts the statements: they do not grow with the rows.
 func TestEagerLoading(t *testing.T) {
 	t.Parallel()
-	for name, url := range map[string]string{"sqlite": "sqlite://" + t.TempDir() + "/test.db", "postgres": ""} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if url == "" {
-				url = postgresURL(t)
+	eachURL(t, func(t *testing.T, url string) {
+		s := open(t, url)
+		ctx := models.AsSystem(t.Context(), "test")
+		must(s.Migrate(ctx))(t)
+		for range 50 {
+			owner := must(newUser(s).Save(ctx))(t)
+			check(t, s.File.CreateBulk(newFile(s, owner), newFile(s, owner)).Exec(ctx))
+		}
+		db := must(database.Open(ctx, url, database.Options{}))(t)
+		defer db.Close()
+		statements := 0
+		client := ent.NewClient(ent.Driver(dialect.DebugWithContext(db, func(context.Context, ...any) { statements++ })))
+		users := must(client.User.Query().WithFiles().All(ctx))(t)
+		for _, u := range users {
+			if len(u.Edges.Files) != 2 {
+				t.Fatalf("user %d came with %d files, want 2", u.ID, len(u.Edges.Files))
 			}
-			s := open(t, url)
-			ctx := models.AsSystem(t.Context(), "test")
-			must(s.Migrate(ctx))(t)
-			for range 50 {
-				owner := must(newUser(s).Save(ctx))(t)
-				check(t, s.File.CreateBulk(newFile(s, owner), newFile(s, owner)).Exec(ctx))
-			}
-			db := must(database.Open(ctx, url, database.Options{}))(t)
-			defer db.Close()
-			statements := 0
-			client := ent.NewClient(ent.Driver(dialect.DebugWithContext(db, func(context.Context, ...any) { statements++ })))
-			users := must(client.User.Query().WithFiles().All(ctx))(t)
-			for _, u := range users {
-				if len(u.Edges.Files) != 2 {
-					t.Fatalf("user %d came with %d files, want 2", u.ID, len(u.Edges.Files))
-				}
-			}
-			if len(users) != 50 || statements != 2 {
-				t.Errorf("%d users took %d statements, want 50 in 2", len(users), statements)
-			}
-			statements = 0
-			if files := must(client.File.Query().WithUser().All(ctx))(t); len(files) != 100 || files[0].Edges.User == nil || statements != 2 {
-				t.Errorf("%d files took %d statements, want 100 in 2, with their users", len(files), statements)
-			}
-		})
-	}
+		}
+		if len(users) != 50 || statements != 2 {
+			t.Errorf("%d users took %d statements, want 50 in 2", len(users), statements)
+		}
+		statements = 0
+		if files := must(client.File.Query().WithUser().All(ctx))(t); len(files) != 100 || files[0].Edges.User == nil || statements != 2 {
+			t.Errorf("%d files took %d statements, want 100 in 2, with their users", len(files), statements)
+		}
+	})
 }
 
 func TestOpenMemory(t *testing.T) {

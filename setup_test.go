@@ -52,6 +52,19 @@ func eachClock(t *testing.T, start time.Time, test func(t *testing.T, ctx contex
 	}
 }
 
+// eachURL runs a test that opens stores of its own on a database of its own of each kind.
+func eachURL(t *testing.T, test func(t *testing.T, url string)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		test(t, "sqlite://"+t.TempDir()+"/test.db")
+	})
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		test(t, postgresURL(t))
+	})
+}
+
 // postgresURL names a migrated database of the test's own.
 func postgresURL(t *testing.T) string {
 	t.Helper()

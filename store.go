@@ -127,10 +127,10 @@ func (s *Store) Name() string { return s.db.Name() }
 // several goroutines at once, nor after it has returned, which answers ErrTxDone.
 //
 // A transaction that lost against another one (a serialization failure, a deadlock, a busy database)
-// is tried again, fn included, up to 5 times in all (2 for a busy SQLite, which waits each time): what fn does besides the database must bear
-// that. A transaction whose commit may have happened is never repeated, and answers ErrCommitUnknown.
-// On SQLite there is one writer: while fn runs, other writers wait, each attempt for busy_timeout at
-// most.
+// is tried again, fn included, up to 5 times in all (2 for a busy SQLite, which waits each time):
+// what fn does besides the database must bear that. A transaction whose commit may have happened is
+// never repeated, and answers ErrCommitUnknown. On SQLite there is one writer: while fn runs, other
+// writers wait, each attempt for busy_timeout at most.
 func (s *Store) InTx(ctx context.Context, fn func(ctx context.Context) error) error {
 	return s.db.InTx(ctx, fn)
 }

@@ -156,8 +156,9 @@ func TestRun_NotADatabase(t *testing.T) {
 	}
 }
 
-func TestRun_EditedMigration(t *testing.T) {
-	t.Parallel()
+// onEach runs test on an empty database of each kind, which is open.
+func onEach(t *testing.T, test func(t *testing.T, url string, store *models.Store)) {
+	t.Helper()
 	for name, url := range map[string]string{
 		"sqlite":   "sqlite://" + filepath.Join(t.TempDir(), "test.db"),
 		"postgres": dbtest.Postgres(t),
@@ -169,45 +170,41 @@ func TestRun_EditedMigration(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer store.Close()
-			ctx := models.AsSystem(t.Context(), "test")
-			if _, err := store.Migrate(ctx); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := store.ExecContext(ctx, "UPDATE atlas_schema_revisions SET hash = 'of another text'"); err != nil {
-				t.Fatal(err)
-			}
-			for _, args := range [][]string{{"migrate", "apply"}, {"migrate", "status"}, {"demo"}} {
-				code, _, stderr := run(t, append(args, "--db", url)...)
-				wantOneLine(t, code, stderr, "20261123111209_initial.sql differs from what was applied")
-			}
-			code, stdout, _ := run(t, "doctor", "--db", url)
-			if code != 1 || !strings.Contains(stdout, "20261123111209_initial.sql differs") {
-				t.Errorf("doctor exits with %d and says %q, want 1 and the name of the file", code, stdout)
-			}
+			test(t, url, store)
 		})
 	}
 }
 
+func TestRun_EditedMigration(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, url string, store *models.Store) {
+		ctx := models.AsSystem(t.Context(), "test")
+		if _, err := store.Migrate(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.ExecContext(ctx, "UPDATE atlas_schema_revisions SET hash = 'of another text'"); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{"migrate", "apply"}, {"migrate", "status"}, {"demo"}} {
+			code, _, stderr := run(t, append(args, "--db", url)...)
+			wantOneLine(t, code, stderr, "20261123111209_initial.sql differs from what was applied")
+		}
+		code, stdout, _ := run(t, "doctor", "--db", url)
+		if code != 1 || !strings.Contains(stdout, "20261123111209_initial.sql differs") {
+			t.Errorf("doctor exits with %d and says %q, want 1 and the name of the file", code, stdout)
+		}
+	})
+}
+
 func TestRun_ForeignDatabase(t *testing.T) {
 	t.Parallel()
-	for name, url := range map[string]string{
-		"sqlite":   "sqlite://" + filepath.Join(t.TempDir(), "test.db"),
-		"postgres": dbtest.Postgres(t),
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			store, err := models.Open(t.Context(), url)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer store.Close()
-			if _, err := store.ExecContext(t.Context(), "CREATE TABLE invoices (id int)"); err != nil {
-				t.Fatal(err)
-			}
-			code, _, stderr := run(t, "demo", "--db", url)
-			wantOneLine(t, code, stderr, `found table "invoices"`)
-		})
-	}
+	onEach(t, func(t *testing.T, url string, store *models.Store) {
+		if _, err := store.ExecContext(t.Context(), "CREATE TABLE invoices (id int)"); err != nil {
+			t.Fatal(err)
+		}
+		code, _, stderr := run(t, "demo", "--db", url)
+		wantOneLine(t, code, stderr, `found table "invoices"`)
+	})
 }
 
 func TestRun_WrongUse(t *testing.T) {
