@@ -1,8 +1,33 @@
 package models
 
 import (
+	"errors"
+
+	"github.com/reviewpoint/models/ent"
+	"github.com/reviewpoint/models/internal/audit"
 	"github.com/reviewpoint/models/internal/database"
 	"github.com/reviewpoint/models/internal/migration"
+	"github.com/reviewpoint/models/internal/policy"
+	"github.com/reviewpoint/models/internal/viewer"
+)
+
+// What the rules answer.
+var (
+	// ErrNoViewer is returned by the client and the methods of Store for a context in which nobody
+	// asks. It says what to call.
+	ErrNoViewer = viewer.ErrNoViewer
+	// ErrForbidden is returned by the client and the methods of Store for what the viewer may not do.
+	// Rows that the viewer may not see are not there: ErrNotFound.
+	ErrForbidden = policy.ErrForbidden
+	// ErrNotFound is returned for a row that is not there, not visible, or deleted. It is every
+	// *ent.NotFoundError.
+	ErrNotFound = ent.ErrNotFound
+	// ErrNotAudited is returned by the client for a change of a user or a file whose row in the audit
+	// trail could not go into the same transaction, such as one through a driver that is not a Store's.
+	// Nothing was changed.
+	ErrNotAudited = audit.ErrNotAudited
+	// ErrEmailTaken is returned by RestoreUser when somebody else has the address by now.
+	ErrEmailTaken = errors.New("the address belongs to another account by now")
 )
 
 // What a database answers to a statement, told from its SQLSTATE or from SQLite's extended result

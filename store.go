@@ -20,7 +20,8 @@ import (
 type Store struct {
 	*ent.Client
 
-	db *database.DB
+	db  *database.DB
+	now func() time.Time // nil for the machine's
 }
 
 // Option changes how Open opens a store.
@@ -88,15 +89,23 @@ func Open(ctx context.Context, url string, opts ...Option) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := ent.NewClient(ent.Driver(db), ent.Log(logStatement))
+	s := &Store{Client: ent.NewClient(ent.Driver(db), ent.Log(logStatement)), db: db, now: o.now}
 	if o.now != nil {
-		client.Use(func(next ent.Mutator) ent.Mutator {
+		s.Use(func(next ent.Mutator) ent.Mutator {
 			return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
-				return next.Mutate(clock.NewContext(ctx, o.now), m)
+				return next.Mutate(s.withClock(ctx), m)
 			})
 		})
 	}
-	return &Store{Client: client, db: db}, nil
+	return s, nil
+}
+
+// withClock returns a context whose time is the store's.
+func (s *Store) withClock(ctx context.Context) context.Context {
+	if s.now == nil || clock.Carried(ctx) {
+		return ctx
+	}
+	return clock.NewContext(ctx, s.now)
 }
 
 // logStatement is where Debug writes: the statement, less its arguments.

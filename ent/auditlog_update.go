@@ -13,6 +13,8 @@ import (
 	"entgo.io/ent/schema/field"
 	"github.com/reviewpoint/models/ent/auditlog"
 	"github.com/reviewpoint/models/ent/predicate"
+
+	"github.com/reviewpoint/models/internal/policy"
 )
 
 // AuditLogUpdate is the builder for updating AuditLog entities.
@@ -93,7 +95,17 @@ func (_u *AuditLogUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if value, ok := _u.mutation.UpdatedAt(); ok {
 		_spec.SetField(auditlog.FieldUpdatedAt, field.TypeTime, value)
 	}
-	_spec.AddModifiers(_u.modifiers...)
+	if pred := _spec.Predicate; pred != nil {
+		_spec.Predicate = func(selector *sql.Selector) {
+			pred(selector.WithContext(ctx))
+		}
+	}
+	if len(_u.modifiers) > 0 {
+		if err := policy.Statement(ctx); err != nil {
+			return _node, err
+		}
+		_spec.AddModifiers(_u.modifiers...)
+	}
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
 			err = &NotFoundError{auditlog.Label}
@@ -209,7 +221,17 @@ func (_u *AuditLogUpdateOne) sqlSave(ctx context.Context) (_node *AuditLog, err 
 	if value, ok := _u.mutation.UpdatedAt(); ok {
 		_spec.SetField(auditlog.FieldUpdatedAt, field.TypeTime, value)
 	}
-	_spec.AddModifiers(_u.modifiers...)
+	if pred := _spec.Predicate; pred != nil {
+		_spec.Predicate = func(selector *sql.Selector) {
+			pred(selector.WithContext(ctx))
+		}
+	}
+	if len(_u.modifiers) > 0 {
+		if err := policy.Statement(ctx); err != nil {
+			return _node, err
+		}
+		_spec.AddModifiers(_u.modifiers...)
+	}
 	_node = &AuditLog{config: _u.config}
 	_spec.Assign = _node.assignValues
 	_spec.ScanValues = _node.scanValues

@@ -12,6 +12,7 @@ import (
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
 	"github.com/reviewpoint/models/ent/blacklistedtoken"
+
 	"github.com/reviewpoint/models/internal/clock"
 )
 
@@ -353,77 +354,65 @@ type BlacklistedTokenCreateBulk struct {
 	conflict []sql.ConflictOption
 }
 
-// Save creates the BlacklistedToken entities in the database.
+// Save creates the BlacklistedToken entities in the database, with one statement. The hooks of each row run
+// inside those of the row before, and with its context.
 func (_c *BlacklistedTokenCreateBulk) Save(ctx context.Context) ([]*BlacklistedToken, error) {
 	if _c.err != nil {
 		return nil, _c.err
 	}
-	specs := make([]*sqlgraph.CreateSpec, len(_c.builders))
 	nodes := make([]*BlacklistedToken, len(_c.builders))
-	mutators := make([]Mutator, len(_c.builders))
-	for i := range _c.builders {
-		func(i int, root context.Context) {
-			builder := _c.builders[i]
-			var mut Mutator = MutateFunc(func(ctx context.Context, m Mutation) (Value, error) {
-				mutation, ok := m.(*BlacklistedTokenMutation)
-				if !ok {
-					return nil, fmt.Errorf("unexpected mutation type %T", m)
-				}
-				if err := builder.check(); err != nil {
-					return nil, err
-				}
-				builder.mutation = mutation
-				var err error
-				nodes[i], specs[i] = builder.createSpec()
-				if i < len(mutators)-1 {
-					_, err = mutators[i+1].Mutate(root, _c.builders[i+1].mutation)
-				} else {
-					spec := &sqlgraph.BatchCreateSpec{Nodes: specs}
-					if len(_c.conflict) > 0 {
-						spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(blacklistedtoken.FieldUpdatedAt)))
-					}
-					// Invoke the actual operation on the latest mutation in the chain.
-					if err = sqlgraph.BatchCreate(ctx, _c.driver, spec); err != nil {
-						if sqlgraph.IsConstraintError(err) {
-							err = &ConstraintError{msg: err.Error(), wrap: err}
-						}
-					}
-				}
-				if err != nil {
-					return nil, err
-				}
-				mutation.id = &nodes[i].ID
-				if specs[i].ID.Value != nil {
-					id := specs[i].ID.Value.(int64)
-					nodes[i].ID = int(id)
-				}
-				mutation.done = true
-				return nodes[i], nil
-			})
-			for i := len(builder.hooks) - 1; i >= 0; i-- {
-				mut = builder.hooks[i](mut)
-			}
-			mutators[i] = mut
-		}(i, ctx)
-	}
-	if len(mutators) > 0 {
-		if _, err := mutators[0].Mutate(ctx, _c.builders[0].mutation); err != nil {
-			return nil, err
-		}
+	specs := make([]*sqlgraph.CreateSpec, len(_c.builders))
+	if err := _c.saveFrom(ctx, 0, nodes, specs); err != nil {
+		return nil, err
 	}
 	return nodes, nil
 }
 
+// saveFrom runs the hooks from the i-th row on, and inserts all rows after the last.
+func (_c *BlacklistedTokenCreateBulk) saveFrom(ctx context.Context, i int, nodes []*BlacklistedToken, specs []*sqlgraph.CreateSpec) error {
+	switch {
+	case len(specs) == 0:
+		return nil
+	case i == len(specs):
+		spec := &sqlgraph.BatchCreateSpec{Nodes: specs}
+		if len(_c.conflict) > 0 {
+			spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(blacklistedtoken.FieldUpdatedAt)))
+		}
+		err := sqlgraph.BatchCreate(ctx, _c.driver, spec)
+		if sqlgraph.IsConstraintError(err) {
+			err = &ConstraintError{msg: err.Error(), wrap: err}
+		}
+		return err
+	}
+	builder := _c.builders[i]
+	_, err := withHooks(ctx, func(ctx context.Context) (*BlacklistedToken, error) {
+		if err := builder.check(); err != nil {
+			return nil, err
+		}
+		nodes[i], specs[i] = builder.createSpec()
+		if err := _c.saveFrom(ctx, i+1, nodes, specs); err != nil {
+			return nil, err
+		}
+		if id, ok := specs[i].ID.Value.(int64); ok {
+			nodes[i].ID = int(id)
+		}
+		builder.mutation.id = &nodes[i].ID
+		builder.mutation.done = true
+		return nodes[i], nil
+	}, builder.mutation, builder.hooks)
+	return err
+}
+
 // SaveX is like Save, but panics if an error occurs.
 func (_c *BlacklistedTokenCreateBulk) SaveX(ctx context.Context) []*BlacklistedToken {
-	v, err := _c.Save(ctx)
+	nodes, err := _c.Save(ctx)
 	if err != nil {
 		panic(err)
 	}
-	return v
+	return nodes
 }
 
-// Exec executes the query.
+// Exec is Save without the entities.
 func (_c *BlacklistedTokenCreateBulk) Exec(ctx context.Context) error {
 	_, err := _c.Save(ctx)
 	return err

@@ -13,6 +13,8 @@ import (
 	"entgo.io/ent/schema/field"
 	"github.com/reviewpoint/models/ent/blacklistedtoken"
 	"github.com/reviewpoint/models/ent/predicate"
+
+	"github.com/reviewpoint/models/internal/policy"
 )
 
 // BlacklistedTokenUpdate is the builder for updating BlacklistedToken entities.
@@ -140,7 +142,17 @@ func (_u *BlacklistedTokenUpdate) sqlSave(ctx context.Context) (_node int, err e
 	if value, ok := _u.mutation.ExpiresAt(); ok {
 		_spec.SetField(blacklistedtoken.FieldExpiresAt, field.TypeTime, value)
 	}
-	_spec.AddModifiers(_u.modifiers...)
+	if pred := _spec.Predicate; pred != nil {
+		_spec.Predicate = func(selector *sql.Selector) {
+			pred(selector.WithContext(ctx))
+		}
+	}
+	if len(_u.modifiers) > 0 {
+		if err := policy.Statement(ctx); err != nil {
+			return _node, err
+		}
+		_spec.AddModifiers(_u.modifiers...)
+	}
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
 			err = &NotFoundError{blacklistedtoken.Label}
@@ -303,7 +315,17 @@ func (_u *BlacklistedTokenUpdateOne) sqlSave(ctx context.Context) (_node *Blackl
 	if value, ok := _u.mutation.ExpiresAt(); ok {
 		_spec.SetField(blacklistedtoken.FieldExpiresAt, field.TypeTime, value)
 	}
-	_spec.AddModifiers(_u.modifiers...)
+	if pred := _spec.Predicate; pred != nil {
+		_spec.Predicate = func(selector *sql.Selector) {
+			pred(selector.WithContext(ctx))
+		}
+	}
+	if len(_u.modifiers) > 0 {
+		if err := policy.Statement(ctx); err != nil {
+			return _node, err
+		}
+		_spec.AddModifiers(_u.modifiers...)
+	}
 	_node = &BlacklistedToken{config: _u.config}
 	_spec.Assign = _node.assignValues
 	_spec.ScanValues = _node.scanValues

@@ -21,6 +21,8 @@ import (
 	"github.com/reviewpoint/models/ent/usedpasswordresettoken"
 	"github.com/reviewpoint/models/ent/user"
 
+	"github.com/reviewpoint/models/internal/softdelete"
+
 	stdsql "database/sql"
 )
 
@@ -909,6 +911,7 @@ func (c *UserClient) QueryFiles(_m *User) *FileQuery {
 			sqlgraph.To(file.Table, file.FieldID),
 			sqlgraph.Edge(sqlgraph.O2M, false, user.FilesTable, user.FilesColumn),
 		)
+		query.Where(softdelete.From(user.Table, user.FieldIsDeleted, id))
 		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
 		return fromV, nil
 	}
@@ -923,7 +926,8 @@ func (c *UserClient) Hooks() []Hook {
 
 // Interceptors returns the client interceptors.
 func (c *UserClient) Interceptors() []Interceptor {
-	return c.inters.User
+	inters := c.inters.User
+	return append(inters[:len(inters):len(inters)], user.Interceptors[:]...)
 }
 
 func (c *UserClient) mutate(ctx context.Context, m *UserMutation) (Value, error) {

@@ -3,16 +3,22 @@
 package ent
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"entgo.io/ent"
+	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql"
 	"github.com/google/uuid"
 	"github.com/reviewpoint/models/ent/file"
+	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/user"
+	"github.com/reviewpoint/models/internal/audit"
+	"github.com/reviewpoint/models/internal/privilege"
+	"github.com/reviewpoint/models/internal/viewer"
 
 	"io"
 )
@@ -201,6 +207,92 @@ func (_m *File) String() string {
 	builder.WriteString(fmt.Sprintf("%v", _m.UserID))
 	builder.WriteByte(')')
 	return builder.String()
+}
+
+// Atomic runs fn in the transaction of ctx or of the mutation's client, or else in one of its own.
+func (m *FileMutation) Atomic(ctx context.Context, fn func(context.Context) error) error {
+	return audit.Atomic(ctx, m.driver, fn)
+}
+
+// Lock returns the ids of the rows that the mutation is about, in order. Nobody else changes them
+// before the transaction ends.
+func (m *FileMutation) Lock(ctx context.Context) ([]int, error) {
+	ps := m.predicates
+	if id, ok := m.ID(); ok {
+		ps = append(ps, file.ID(id))
+	}
+	return m.lock(ctx, ps...)
+}
+
+func (m *FileMutation) lock(ctx context.Context, ps ...predicate.File) ([]int, error) {
+	query := m.Client().File.Query().Where(ps...).Order(file.ByID())
+	if m.driver.Dialect() == dialect.Postgres {
+		query.ForUpdate()
+	}
+	return query.IDs(viewer.IncludeDeleted(privilege.Raise(ctx)))
+}
+
+// Rivals returns the ids of the rows that an upsert could update instead of creating one, in order.
+// Nobody else changes them before the transaction ends.
+func (m *FileMutation) Rivals(ctx context.Context) ([]int, error) {
+	var same []predicate.File
+	if value, ok := m.PublicID(); ok {
+		same = append(same, file.PublicID(value))
+	}
+	if len(same) == 0 {
+		return nil, nil
+	}
+	return m.lock(ctx, file.Or(same...))
+}
+
+// Upserts reports whether the mutation was carried out as an upsert.
+func (m *FileMutation) Upserts() bool { return m.upserts }
+
+// Only confines the mutation to the rows with these ids, whatever its predicates were.
+func (m *FileMutation) Only(ids []int) {
+	m.predicates = []predicate.File{file.IDIn(ids...)}
+}
+
+// Rows reads rows by their ids, in order.
+func (m *FileMutation) Rows(ctx context.Context, ids []int) ([]audit.Row, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	nodes, err := m.Client().File.Query().Where(file.IDIn(ids...)).Order(file.ByID()).
+		All(viewer.IncludeDeleted(privilege.Raise(ctx)))
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]audit.Row, len(nodes))
+	for i, node := range nodes {
+		if rows[i], err = m.Row(node); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+// Row is what the audit trail sees of a node.
+func (m *FileMutation) Row(v ent.Value) (audit.Row, error) {
+	node, ok := v.(*File)
+	if !ok {
+		return audit.Row{}, fmt.Errorf("unexpected node type %T", v)
+	}
+	return audit.Row{
+		Entity:  file.Label,
+		ID:      node.ID,
+		Columns: node.ToMap(),
+	}, nil
+}
+
+// Elsewhere names the edges in the mutation that would change rows of another table.
+func (m *FileMutation) Elsewhere() (edges []string) {
+	return edges
+}
+
+// DeleteDependents deletes the rows that the database would delete along with these.
+func (m *FileMutation) DeleteDependents(ctx context.Context, ids []int) error {
+	return nil
 }
 
 // ToMap returns every column by its name in the database, the sensitive ones left out. Times are

@@ -4,6 +4,7 @@ package ent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -366,6 +367,12 @@ func (_q *FileQuery) prepareQuery(ctx context.Context) error {
 		}
 		_q.sql = prev
 	}
+	if file.Policy == nil {
+		return errors.New("ent: uninitialized file.Policy (forgotten import ent/runtime?)")
+	}
+	if err := file.Policy.EvalQuery(ctx, _q); err != nil {
+		return err
+	}
 	return nil
 }
 
@@ -386,8 +393,19 @@ func (_q *FileQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*File, e
 		node.Edges.loadedTypes = loadedTypes
 		return node.assignValues(columns, values)
 	}
+	if _spec.From != nil {
+		_spec.From.WithContext(ctx)
+	}
 	if len(_q.modifiers) > 0 {
-		_spec.Modifiers = _q.modifiers
+		pred := _spec.Predicate
+		_spec.Predicate = func(selector *sql.Selector) {
+			for _, m := range _q.modifiers {
+				m(selector)
+			}
+			if pred != nil {
+				pred(selector)
+			}
+		}
 	}
 	for i := range hooks {
 		hooks[i](ctx, _spec)
@@ -439,8 +457,19 @@ func (_q *FileQuery) loadUser(ctx context.Context, query *UserQuery, nodes []*Fi
 
 func (_q *FileQuery) sqlCount(ctx context.Context) (int, error) {
 	_spec := _q.querySpec()
+	if _spec.From != nil {
+		_spec.From.WithContext(ctx)
+	}
 	if len(_q.modifiers) > 0 {
-		_spec.Modifiers = _q.modifiers
+		pred := _spec.Predicate
+		_spec.Predicate = func(selector *sql.Selector) {
+			for _, m := range _q.modifiers {
+				m(selector)
+			}
+			if pred != nil {
+				pred(selector)
+			}
+		}
 	}
 	_spec.Node.Columns = _q.ctx.Fields
 	if len(_q.ctx.Fields) > 0 {
@@ -507,6 +536,7 @@ func (_q *FileQuery) sqlQuery(ctx context.Context) *sql.Selector {
 	if _q.ctx.Unique != nil && *_q.ctx.Unique {
 		selector.Distinct()
 	}
+	selector.WithContext(ctx)
 	for _, m := range _q.modifiers {
 		m(selector)
 	}
@@ -557,6 +587,13 @@ func (_q *FileQuery) ForShare(opts ...sql.LockOption) *FileQuery {
 func (_q *FileQuery) Modify(modifiers ...func(s *sql.Selector)) *FileSelect {
 	_q.modifiers = append(_q.modifiers, modifiers...)
 	return _q.Select()
+}
+
+// WhereP adds predicates that know no generated type, as the mutation's method of that name does.
+func (_q *FileQuery) WhereP(ps ...func(*sql.Selector)) {
+	for _, p := range ps {
+		_q.predicates = append(_q.predicates, p)
+	}
 }
 
 // FileGroupBy is the group-by builder for File entities.

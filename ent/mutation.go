@@ -1283,6 +1283,7 @@ type FileMutation struct {
 	done          bool
 	oldValue      func(context.Context) (*File, error)
 	predicates    []predicate.File
+	upserts       bool
 }
 
 var _ ent.Mutation = (*FileMutation)(nil)
@@ -2574,6 +2575,7 @@ type UserMutation struct {
 	done               bool
 	oldValue           func(context.Context) (*User, error)
 	predicates         []predicate.User
+	upserts            bool
 }
 
 var _ ent.Mutation = (*UserMutation)(nil)

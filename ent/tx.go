@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"entgo.io/ent/dialect"
+	"github.com/reviewpoint/models/internal/audit"
 )
 
 // Tx is a transactional client that is created by calling Client.Tx().
@@ -222,6 +223,11 @@ func (tx *txDriver) Query(ctx context.Context, query string, args, v any) error 
 }
 
 var _ dialect.Driver = (*txDriver)(nil)
+
+// Atomic is how the audit trail asks whether its rows go into this transaction.
+func (tx *txDriver) Atomic(ctx context.Context, fn func(context.Context) error) error {
+	return audit.Atomic(ctx, tx.tx, fn)
+}
 
 // ExecContext allows calling the underlying ExecContext method of the transaction if it is supported by it.
 // See, database/sql#Tx.ExecContext for more information.

@@ -4,6 +4,7 @@ package ent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -330,6 +331,12 @@ func (_q *UsedPasswordResetTokenQuery) prepareQuery(ctx context.Context) error {
 		}
 		_q.sql = prev
 	}
+	if usedpasswordresettoken.Policy == nil {
+		return errors.New("ent: uninitialized usedpasswordresettoken.Policy (forgotten import ent/runtime?)")
+	}
+	if err := usedpasswordresettoken.Policy.EvalQuery(ctx, _q); err != nil {
+		return err
+	}
 	return nil
 }
 
@@ -346,8 +353,19 @@ func (_q *UsedPasswordResetTokenQuery) sqlAll(ctx context.Context, hooks ...quer
 		nodes = append(nodes, node)
 		return node.assignValues(columns, values)
 	}
+	if _spec.From != nil {
+		_spec.From.WithContext(ctx)
+	}
 	if len(_q.modifiers) > 0 {
-		_spec.Modifiers = _q.modifiers
+		pred := _spec.Predicate
+		_spec.Predicate = func(selector *sql.Selector) {
+			for _, m := range _q.modifiers {
+				m(selector)
+			}
+			if pred != nil {
+				pred(selector)
+			}
+		}
 	}
 	for i := range hooks {
 		hooks[i](ctx, _spec)
@@ -363,8 +381,19 @@ func (_q *UsedPasswordResetTokenQuery) sqlAll(ctx context.Context, hooks ...quer
 
 func (_q *UsedPasswordResetTokenQuery) sqlCount(ctx context.Context) (int, error) {
 	_spec := _q.querySpec()
+	if _spec.From != nil {
+		_spec.From.WithContext(ctx)
+	}
 	if len(_q.modifiers) > 0 {
-		_spec.Modifiers = _q.modifiers
+		pred := _spec.Predicate
+		_spec.Predicate = func(selector *sql.Selector) {
+			for _, m := range _q.modifiers {
+				m(selector)
+			}
+			if pred != nil {
+				pred(selector)
+			}
+		}
 	}
 	_spec.Node.Columns = _q.ctx.Fields
 	if len(_q.ctx.Fields) > 0 {
@@ -428,6 +457,7 @@ func (_q *UsedPasswordResetTokenQuery) sqlQuery(ctx context.Context) *sql.Select
 	if _q.ctx.Unique != nil && *_q.ctx.Unique {
 		selector.Distinct()
 	}
+	selector.WithContext(ctx)
 	for _, m := range _q.modifiers {
 		m(selector)
 	}
@@ -478,6 +508,13 @@ func (_q *UsedPasswordResetTokenQuery) ForShare(opts ...sql.LockOption) *UsedPas
 func (_q *UsedPasswordResetTokenQuery) Modify(modifiers ...func(s *sql.Selector)) *UsedPasswordResetTokenSelect {
 	_q.modifiers = append(_q.modifiers, modifiers...)
 	return _q.Select()
+}
+
+// WhereP adds predicates that know no generated type, as the mutation's method of that name does.
+func (_q *UsedPasswordResetTokenQuery) WhereP(ps ...func(*sql.Selector)) {
+	for _, p := range ps {
+		_q.predicates = append(_q.predicates, p)
+	}
 }
 
 // UsedPasswordResetTokenGroupBy is the group-by builder for UsedPasswordResetToken entities.

@@ -13,6 +13,8 @@ import (
 	"entgo.io/ent/schema/field"
 	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/usedpasswordresettoken"
+
+	"github.com/reviewpoint/models/internal/policy"
 )
 
 // UsedPasswordResetTokenUpdate is the builder for updating UsedPasswordResetToken entities.
@@ -162,7 +164,17 @@ func (_u *UsedPasswordResetTokenUpdate) sqlSave(ctx context.Context) (_node int,
 	if value, ok := _u.mutation.UsedAt(); ok {
 		_spec.SetField(usedpasswordresettoken.FieldUsedAt, field.TypeTime, value)
 	}
-	_spec.AddModifiers(_u.modifiers...)
+	if pred := _spec.Predicate; pred != nil {
+		_spec.Predicate = func(selector *sql.Selector) {
+			pred(selector.WithContext(ctx))
+		}
+	}
+	if len(_u.modifiers) > 0 {
+		if err := policy.Statement(ctx); err != nil {
+			return _node, err
+		}
+		_spec.AddModifiers(_u.modifiers...)
+	}
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
 			err = &NotFoundError{usedpasswordresettoken.Label}
@@ -347,7 +359,17 @@ func (_u *UsedPasswordResetTokenUpdateOne) sqlSave(ctx context.Context) (_node *
 	if value, ok := _u.mutation.UsedAt(); ok {
 		_spec.SetField(usedpasswordresettoken.FieldUsedAt, field.TypeTime, value)
 	}
-	_spec.AddModifiers(_u.modifiers...)
+	if pred := _spec.Predicate; pred != nil {
+		_spec.Predicate = func(selector *sql.Selector) {
+			pred(selector.WithContext(ctx))
+		}
+	}
+	if len(_u.modifiers) > 0 {
+		if err := policy.Statement(ctx); err != nil {
+			return _node, err
+		}
+		_spec.AddModifiers(_u.modifiers...)
+	}
 	_node = &UsedPasswordResetToken{config: _u.config}
 	_spec.Assign = _node.assignValues
 	_spec.ScanValues = _node.scanValues

@@ -3,15 +3,22 @@
 package ent
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"entgo.io/ent"
+	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql"
 	"github.com/google/uuid"
+	"github.com/reviewpoint/models/ent/file"
+	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/user"
+	"github.com/reviewpoint/models/internal/audit"
+	"github.com/reviewpoint/models/internal/privilege"
+	"github.com/reviewpoint/models/internal/viewer"
 
 	"io"
 )
@@ -309,6 +316,104 @@ func (_m *User) String() string {
 	builder.WriteString(fmt.Sprintf("%v", _m.Preferences))
 	builder.WriteByte(')')
 	return builder.String()
+}
+
+// Atomic runs fn in the transaction of ctx or of the mutation's client, or else in one of its own.
+func (m *UserMutation) Atomic(ctx context.Context, fn func(context.Context) error) error {
+	return audit.Atomic(ctx, m.driver, fn)
+}
+
+// Lock returns the ids of the rows that the mutation is about, in order. Nobody else changes them
+// before the transaction ends.
+func (m *UserMutation) Lock(ctx context.Context) ([]int, error) {
+	ps := m.predicates
+	if id, ok := m.ID(); ok {
+		ps = append(ps, user.ID(id))
+	}
+	return m.lock(ctx, ps...)
+}
+
+func (m *UserMutation) lock(ctx context.Context, ps ...predicate.User) ([]int, error) {
+	query := m.Client().User.Query().Where(ps...).Order(user.ByID())
+	if m.driver.Dialect() == dialect.Postgres {
+		query.ForUpdate()
+	}
+	return query.IDs(viewer.IncludeDeleted(privilege.Raise(ctx)))
+}
+
+// Rivals returns the ids of the rows that an upsert could update instead of creating one, in order.
+// Nobody else changes them before the transaction ends.
+func (m *UserMutation) Rivals(ctx context.Context) ([]int, error) {
+	var same []predicate.User
+	if value, ok := m.PublicID(); ok {
+		same = append(same, user.PublicID(value))
+	}
+	if value0, ok0 := m.Field("email"); ok0 {
+		same = append(same, func(s *sql.Selector) {
+			s.Where(sql.And(sql.EQ(s.C("email"), value0), sql.ExprP("NOT is_deleted")))
+		})
+	}
+	if len(same) == 0 {
+		return nil, nil
+	}
+	return m.lock(ctx, user.Or(same...))
+}
+
+// Upserts reports whether the mutation was carried out as an upsert.
+func (m *UserMutation) Upserts() bool { return m.upserts }
+
+// Only confines the mutation to the rows with these ids, whatever its predicates were.
+func (m *UserMutation) Only(ids []int) {
+	m.predicates = []predicate.User{user.IDIn(ids...)}
+}
+
+// Rows reads rows by their ids, in order.
+func (m *UserMutation) Rows(ctx context.Context, ids []int) ([]audit.Row, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	nodes, err := m.Client().User.Query().Where(user.IDIn(ids...)).Order(user.ByID()).
+		All(viewer.IncludeDeleted(privilege.Raise(ctx)))
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]audit.Row, len(nodes))
+	for i, node := range nodes {
+		if rows[i], err = m.Row(node); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+// Row is what the audit trail sees of a node.
+func (m *UserMutation) Row(v ent.Value) (audit.Row, error) {
+	node, ok := v.(*User)
+	if !ok {
+		return audit.Row{}, fmt.Errorf("unexpected node type %T", v)
+	}
+	return audit.Row{
+		Entity:  user.Label,
+		ID:      node.ID,
+		Columns: node.ToMap(),
+		Secrets: map[string]any{"hashed_password": node.HashedPassword},
+	}, nil
+}
+
+// Elsewhere names the edges in the mutation that would change rows of another table.
+func (m *UserMutation) Elsewhere() (edges []string) {
+	if len(m.FilesIDs()) > 0 || len(m.RemovedFilesIDs()) > 0 || m.FilesCleared() {
+		edges = append(edges, user.EdgeFiles)
+	}
+	return edges
+}
+
+// DeleteDependents deletes the rows that the database would delete along with these.
+func (m *UserMutation) DeleteDependents(ctx context.Context, ids []int) error {
+	if _, err := m.Client().File.Delete().Where(file.UserIDIn(ids...)).Exec(privilege.Raise(ctx)); err != nil {
+		return err
+	}
+	return nil
 }
 
 // ToMap returns every column by its name in the database, the sensitive ones left out. Times are

@@ -14,6 +14,8 @@ import (
 	"github.com/reviewpoint/models/ent/file"
 	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/user"
+
+	"github.com/reviewpoint/models/internal/policy"
 )
 
 // UserUpdate is the builder for updating User entities.
@@ -467,7 +469,17 @@ func (_u *UserUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 		}
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
-	_spec.AddModifiers(_u.modifiers...)
+	if pred := _spec.Predicate; pred != nil {
+		_spec.Predicate = func(selector *sql.Selector) {
+			pred(selector.WithContext(ctx))
+		}
+	}
+	if len(_u.modifiers) > 0 {
+		if err := policy.Statement(ctx); err != nil {
+			return _node, err
+		}
+		_spec.AddModifiers(_u.modifiers...)
+	}
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
 			err = &NotFoundError{user.Label}
@@ -956,7 +968,17 @@ func (_u *UserUpdateOne) sqlSave(ctx context.Context) (_node *User, err error) {
 		}
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
-	_spec.AddModifiers(_u.modifiers...)
+	if pred := _spec.Predicate; pred != nil {
+		_spec.Predicate = func(selector *sql.Selector) {
+			pred(selector.WithContext(ctx))
+		}
+	}
+	if len(_u.modifiers) > 0 {
+		if err := policy.Statement(ctx); err != nil {
+			return _node, err
+		}
+		_spec.AddModifiers(_u.modifiers...)
+	}
 	_node = &User{config: _u.config}
 	_spec.Assign = _node.assignValues
 	_spec.ScanValues = _node.scanValues

@@ -9,6 +9,7 @@ import (
 
 	"github.com/reviewpoint/models/internal/clock"
 	"github.com/reviewpoint/models/internal/jsonobject"
+	"github.com/reviewpoint/models/internal/policy"
 	"github.com/reviewpoint/models/internal/text"
 )
 
@@ -41,6 +42,11 @@ func (AuditLog) Indexes() []ent.Index {
 // Hooks of the AuditLog.
 func (AuditLog) Hooks() []ent.Hook {
 	return []ent.Hook{clock.OnCreate("at"), jsonobject.Hook("changes")}
+}
+
+// Policy of the AuditLog.
+func (AuditLog) Policy() ent.Policy {
+	return policy.Rules{Admin: policy.Read, AppendOnly: true}
 }
 
 // Annotations of the AuditLog.

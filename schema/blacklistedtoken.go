@@ -7,6 +7,7 @@ import (
 	"entgo.io/ent/schema/field"
 	"entgo.io/ent/schema/index"
 
+	"github.com/reviewpoint/models/internal/policy"
 	"github.com/reviewpoint/models/internal/text"
 )
 
@@ -28,6 +29,9 @@ func (BlacklistedToken) Fields() []ent.Field {
 func (BlacklistedToken) Indexes() []ent.Index {
 	return []ent.Index{index.Fields("expires_at")}
 }
+
+// Policy of the BlacklistedToken.
+func (BlacklistedToken) Policy() ent.Policy { return policy.Rules{Admin: policy.Read} }
 
 // Annotations of the BlacklistedToken.
 func (BlacklistedToken) Annotations() []schema.Annotation {

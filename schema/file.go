@@ -8,6 +8,8 @@ import (
 	"entgo.io/ent/schema/field"
 	"entgo.io/ent/schema/index"
 
+	"github.com/reviewpoint/models/internal/audit"
+	"github.com/reviewpoint/models/internal/policy"
 	"github.com/reviewpoint/models/internal/text"
 )
 
@@ -15,7 +17,13 @@ import (
 type File struct{ ent.Schema }
 
 // Mixin of the File.
-func (File) Mixin() []ent.Mixin { return []ent.Mixin{Timestamps{}, PublicID{}} }
+func (File) Mixin() []ent.Mixin {
+	return []ent.Mixin{
+		Timestamps{},
+		PublicID{},
+		Audited{Changes: audit.Changes{Except: []string{"updated_at"}}}, // a creation is on the row itself
+	}
+}
 
 // Fields of the File.
 func (File) Fields() []ent.Field {
@@ -39,6 +47,15 @@ func (File) Indexes() []ent.Index {
 	return []ent.Index{
 		index.Fields("user_id", "created_at", "id"),
 		index.Fields("user_id", "filename"),
+	}
+}
+
+// Policy of the File.
+func (File) Policy() ent.Policy {
+	return policy.Rules{
+		Admin: policy.All,
+		User:  policy.Read | policy.Create | policy.Delete,
+		Owner: "user_id",
 	}
 }
 

@@ -6,11 +6,14 @@ import (
 	"entgo.io/ent"
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/entsql"
+	"entgo.io/ent/schema"
 	"entgo.io/ent/schema/field"
 	"entgo.io/ent/schema/mixin"
 	"github.com/google/uuid"
 
+	"github.com/reviewpoint/models/internal/audit"
 	"github.com/reviewpoint/models/internal/clock"
+	"github.com/reviewpoint/models/internal/softdelete"
 )
 
 // Timestamps gives an entity created_at and updated_at: UTC, microseconds, set
@@ -42,6 +45,40 @@ func (PublicID) Fields() []ent.Field {
 		field.UUID("public_id", uuid.UUID{}).Unique().Immutable().Default(uuid.New),
 	}
 }
+
+// SoftDelete keeps the rows that are deleted, and hides them from whoever does not ask for them. The
+// entity has the columns is_deleted and deleted_at.
+type SoftDelete struct {
+	mixin.Schema
+	Stamps []string // other columns that take the time of the deletion
+}
+
+func (s SoftDelete) columns() softdelete.Columns {
+	return softdelete.Columns{Deleted: "is_deleted", At: "deleted_at", Stamps: s.Stamps}
+}
+
+// Hooks of the mixin.
+func (s SoftDelete) Hooks() []ent.Hook { return []ent.Hook{s.columns().Hook()} }
+
+// Interceptors of the mixin.
+func (s SoftDelete) Interceptors() []ent.Interceptor {
+	return []ent.Interceptor{s.columns().Interceptor()}
+}
+
+// Annotations of the mixin.
+func (s SoftDelete) Annotations() []schema.Annotation { return []schema.Annotation{s.columns()} }
+
+// Audited records the changes of each row in audit_logs, in the same transaction.
+type Audited struct {
+	mixin.Schema
+	audit.Changes
+}
+
+// Hooks of the mixin.
+func (a Audited) Hooks() []ent.Hook { return []ent.Hook{a.Changes.Hook()} }
+
+// Annotations of the mixin.
+func (a Audited) Annotations() []schema.Annotation { return []schema.Annotation{a.Changes} }
 
 // varchar is a text column of at most n characters. SQLite knows no such type: there the desired
 // state adds a CHECK instead.

@@ -8,6 +8,7 @@ import (
 	"entgo.io/ent/schema/index"
 
 	"github.com/reviewpoint/models/internal/clock"
+	"github.com/reviewpoint/models/internal/policy"
 	"github.com/reviewpoint/models/internal/text"
 )
 
@@ -36,6 +37,9 @@ func (UsedPasswordResetToken) Indexes() []ent.Index {
 
 // Hooks of the UsedPasswordResetToken.
 func (UsedPasswordResetToken) Hooks() []ent.Hook { return []ent.Hook{clock.OnCreate("used_at")} }
+
+// Policy of the UsedPasswordResetToken.
+func (UsedPasswordResetToken) Policy() ent.Policy { return policy.Rules{Admin: policy.Read} }
 
 // Annotations of the UsedPasswordResetToken.
 func (UsedPasswordResetToken) Annotations() []schema.Annotation {

@@ -8,7 +8,9 @@ import (
 	"entgo.io/ent/schema/field"
 	"entgo.io/ent/schema/index"
 
+	"github.com/reviewpoint/models/internal/audit"
 	"github.com/reviewpoint/models/internal/jsonobject"
+	"github.com/reviewpoint/models/internal/policy"
 	"github.com/reviewpoint/models/internal/text"
 )
 
@@ -16,7 +18,17 @@ import (
 type User struct{ ent.Schema }
 
 // Mixin of the User.
-func (User) Mixin() []ent.Mixin { return []ent.Mixin{Timestamps{}, PublicID{}} }
+func (User) Mixin() []ent.Mixin {
+	return []ent.Mixin{
+		SoftDelete{Stamps: []string{"tokens_valid_after"}},
+		Timestamps{},
+		PublicID{},
+		Audited{Changes: audit.Changes{
+			Creates: true,
+			Except:  []string{"updated_at", "last_login_at"},
+		}},
+	}
+}
 
 // Fields of the User.
 func (User) Fields() []ent.Field {
@@ -54,6 +66,17 @@ func (User) Indexes() []ent.Index {
 
 // Hooks of the User.
 func (User) Hooks() []ent.Hook { return []ent.Hook{jsonobject.Hook("preferences")} }
+
+// Policy of the User.
+func (User) Policy() ent.Policy {
+	return policy.Rules{
+		Admin:      policy.All,
+		User:       policy.Read | policy.Update,
+		Owner:      "id",
+		Editable:   []string{"name", "bio", "avatar_url", "preferences"},
+		SystemOnly: []string{"hashed_password"},
+	}
+}
 
 // Annotations of the User.
 func (User) Annotations() []schema.Annotation {

@@ -61,7 +61,8 @@ func ValidColumn(column string) bool {
 //
 //	import _ "github.com/reviewpoint/models/ent/runtime"
 var (
-	Hooks [3]ent.Hook
+	Hooks  [4]ent.Hook
+	Policy ent.Policy
 	// ActorValidator is a validator for the "actor" field. It is called by the builders before save.
 	ActorValidator func(string) error
 	// ActionValidator is a validator for the "action" field. It is called by the builders before save.

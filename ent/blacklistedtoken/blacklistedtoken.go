@@ -49,7 +49,8 @@ func ValidColumn(column string) bool {
 //
 //	import _ "github.com/reviewpoint/models/ent/runtime"
 var (
-	Hooks [1]ent.Hook
+	Hooks  [2]ent.Hook
+	Policy ent.Policy
 	// JtiValidator is a validator for the "jti" field. It is called by the builders before save.
 	JtiValidator func(string) error
 )

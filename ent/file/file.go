@@ -69,7 +69,8 @@ func ValidColumn(column string) bool {
 //
 //	import _ "github.com/reviewpoint/models/ent/runtime"
 var (
-	Hooks [1]ent.Hook
+	Hooks  [3]ent.Hook
+	Policy ent.Policy
 	// DefaultPublicID holds the default value on creation for the "public_id" field.
 	DefaultPublicID func() uuid.UUID
 	// FilenameValidator is a validator for the "filename" field. It is called by the builders before save.

@@ -9,6 +9,8 @@ import (
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"github.com/google/uuid"
 	"github.com/reviewpoint/models/ent/predicate"
+
+	"github.com/reviewpoint/models/internal/softdelete"
 )
 
 // ID filters vertices based on their ID field.
@@ -404,22 +406,20 @@ func UserIDNotIn(vs ...int) predicate.File {
 // HasUser applies the HasEdge predicate on the "user" edge.
 func HasUser() predicate.File {
 	return predicate.File(func(s *sql.Selector) {
-		step := sqlgraph.NewStep(
-			sqlgraph.From(Table, FieldID),
-			sqlgraph.Edge(sqlgraph.M2O, true, UserTable, UserColumn),
-		)
-		sqlgraph.HasNeighbors(s, step)
+		sqlgraph.HasNeighborsWith(s, newUserStep(), func(s *sql.Selector) {
+			softdelete.Hide(s, "is_deleted")
+		})
 	})
 }
 
 // HasUserWith applies the HasEdge predicate on the "user" edge with a given conditions (other predicates).
 func HasUserWith(preds ...predicate.User) predicate.File {
 	return predicate.File(func(s *sql.Selector) {
-		step := newUserStep()
-		sqlgraph.HasNeighborsWith(s, step, func(s *sql.Selector) {
+		sqlgraph.HasNeighborsWith(s, newUserStep(), func(s *sql.Selector) {
 			for _, p := range preds {
 				p(s)
 			}
+			softdelete.Hide(s, "is_deleted")
 		})
 	})
 }

@@ -3,6 +3,8 @@
 package runtime
 
 import (
+	"context"
+
 	"github.com/google/uuid"
 	"github.com/reviewpoint/models/ent/auditlog"
 	"github.com/reviewpoint/models/ent/blacklistedtoken"
@@ -10,6 +12,9 @@ import (
 	"github.com/reviewpoint/models/ent/usedpasswordresettoken"
 	"github.com/reviewpoint/models/ent/user"
 	"github.com/reviewpoint/models/schema"
+
+	"entgo.io/ent"
+	"entgo.io/ent/privacy"
 )
 
 // The init function reads all schema descriptors with runtime code
@@ -17,11 +22,23 @@ import (
 // to their package variables.
 func init() {
 	auditlogMixin := schema.AuditLog{}.Mixin()
+	auditlog.Policy = privacy.NewPolicies(schema.AuditLog{})
+	auditlog.Hooks[0] = func(next ent.Mutator) ent.Mutator {
+		return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+			if err := auditlog.Policy.EvalMutation(ctx, m); err != nil {
+				return nil, err
+			}
+			return next.Mutate(ctx, m)
+		})
+	}
 	auditlogMixinHooks0 := auditlogMixin[0].Hooks()
 	auditlogHooks := schema.AuditLog{}.Hooks()
-	auditlog.Hooks[0] = auditlogMixinHooks0[0]
-	auditlog.Hooks[1] = auditlogHooks[0]
-	auditlog.Hooks[2] = auditlogHooks[1]
+
+	auditlog.Hooks[1] = auditlogMixinHooks0[0]
+
+	auditlog.Hooks[2] = auditlogHooks[0]
+
+	auditlog.Hooks[3] = auditlogHooks[1]
 	auditlogFields := schema.AuditLog{}.Fields()
 	_ = auditlogFields
 	// auditlogDescActor is the schema descriptor for actor field.
@@ -82,8 +99,18 @@ func init() {
 		}
 	}()
 	blacklistedtokenMixin := schema.BlacklistedToken{}.Mixin()
+	blacklistedtoken.Policy = privacy.NewPolicies(schema.BlacklistedToken{})
+	blacklistedtoken.Hooks[0] = func(next ent.Mutator) ent.Mutator {
+		return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+			if err := blacklistedtoken.Policy.EvalMutation(ctx, m); err != nil {
+				return nil, err
+			}
+			return next.Mutate(ctx, m)
+		})
+	}
 	blacklistedtokenMixinHooks0 := blacklistedtokenMixin[0].Hooks()
-	blacklistedtoken.Hooks[0] = blacklistedtokenMixinHooks0[0]
+
+	blacklistedtoken.Hooks[1] = blacklistedtokenMixinHooks0[0]
 	blacklistedtokenFields := schema.BlacklistedToken{}.Fields()
 	_ = blacklistedtokenFields
 	// blacklistedtokenDescJti is the schema descriptor for jti field.
@@ -106,8 +133,21 @@ func init() {
 		}
 	}()
 	fileMixin := schema.File{}.Mixin()
+	file.Policy = privacy.NewPolicies(schema.File{})
+	file.Hooks[0] = func(next ent.Mutator) ent.Mutator {
+		return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+			if err := file.Policy.EvalMutation(ctx, m); err != nil {
+				return nil, err
+			}
+			return next.Mutate(ctx, m)
+		})
+	}
 	fileMixinHooks0 := fileMixin[0].Hooks()
-	file.Hooks[0] = fileMixinHooks0[0]
+	fileMixinHooks2 := fileMixin[2].Hooks()
+
+	file.Hooks[1] = fileMixinHooks0[0]
+
+	file.Hooks[2] = fileMixinHooks2[0]
 	fileMixinFields1 := fileMixin[1].Fields()
 	_ = fileMixinFields1
 	fileFields := schema.File{}.Fields()
@@ -161,10 +201,21 @@ func init() {
 	// file.SizeValidator is a validator for the "size" field. It is called by the builders before save.
 	file.SizeValidator = fileDescSize.Validators[0].(func(int64) error)
 	usedpasswordresettokenMixin := schema.UsedPasswordResetToken{}.Mixin()
+	usedpasswordresettoken.Policy = privacy.NewPolicies(schema.UsedPasswordResetToken{})
+	usedpasswordresettoken.Hooks[0] = func(next ent.Mutator) ent.Mutator {
+		return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+			if err := usedpasswordresettoken.Policy.EvalMutation(ctx, m); err != nil {
+				return nil, err
+			}
+			return next.Mutate(ctx, m)
+		})
+	}
 	usedpasswordresettokenMixinHooks0 := usedpasswordresettokenMixin[0].Hooks()
 	usedpasswordresettokenHooks := schema.UsedPasswordResetToken{}.Hooks()
-	usedpasswordresettoken.Hooks[0] = usedpasswordresettokenMixinHooks0[0]
-	usedpasswordresettoken.Hooks[1] = usedpasswordresettokenHooks[0]
+
+	usedpasswordresettoken.Hooks[1] = usedpasswordresettokenMixinHooks0[0]
+
+	usedpasswordresettoken.Hooks[2] = usedpasswordresettokenHooks[0]
 	usedpasswordresettokenFields := schema.UsedPasswordResetToken{}.Fields()
 	_ = usedpasswordresettokenFields
 	// usedpasswordresettokenDescEmail is the schema descriptor for email field.
@@ -206,16 +257,35 @@ func init() {
 		}
 	}()
 	userMixin := schema.User{}.Mixin()
+	user.Policy = privacy.NewPolicies(schema.User{})
+	user.Hooks[0] = func(next ent.Mutator) ent.Mutator {
+		return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+			if err := user.Policy.EvalMutation(ctx, m); err != nil {
+				return nil, err
+			}
+			return next.Mutate(ctx, m)
+		})
+	}
 	userMixinHooks0 := userMixin[0].Hooks()
+	userMixinHooks1 := userMixin[1].Hooks()
+	userMixinHooks3 := userMixin[3].Hooks()
 	userHooks := schema.User{}.Hooks()
-	user.Hooks[0] = userMixinHooks0[0]
-	user.Hooks[1] = userHooks[0]
-	userMixinFields1 := userMixin[1].Fields()
-	_ = userMixinFields1
+
+	user.Hooks[1] = userMixinHooks0[0]
+
+	user.Hooks[2] = userMixinHooks1[0]
+
+	user.Hooks[3] = userMixinHooks3[0]
+
+	user.Hooks[4] = userHooks[0]
+	userMixinInters0 := userMixin[0].Interceptors()
+	user.Interceptors[0] = userMixinInters0[0]
+	userMixinFields2 := userMixin[2].Fields()
+	_ = userMixinFields2
 	userFields := schema.User{}.Fields()
 	_ = userFields
 	// userDescPublicID is the schema descriptor for public_id field.
-	userDescPublicID := userMixinFields1[0].Descriptor()
+	userDescPublicID := userMixinFields2[0].Descriptor()
 	// user.DefaultPublicID holds the default value on creation for the public_id field.
 	user.DefaultPublicID = userDescPublicID.Default.(func() uuid.UUID)
 	// userDescEmail is the schema descriptor for email field.

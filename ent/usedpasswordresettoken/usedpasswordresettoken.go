@@ -52,7 +52,8 @@ func ValidColumn(column string) bool {
 //
 //	import _ "github.com/reviewpoint/models/ent/runtime"
 var (
-	Hooks [2]ent.Hook
+	Hooks  [3]ent.Hook
+	Policy ent.Policy
 	// EmailValidator is a validator for the "email" field. It is called by the builders before save.
 	EmailValidator func(string) error
 	// NonceValidator is a validator for the "nonce" field. It is called by the builders before save.

@@ -93,7 +93,9 @@ func ValidColumn(column string) bool {
 //
 //	import _ "github.com/reviewpoint/models/ent/runtime"
 var (
-	Hooks [2]ent.Hook
+	Hooks        [5]ent.Hook
+	Interceptors [1]ent.Interceptor
+	Policy       ent.Policy
 	// DefaultPublicID holds the default value on creation for the "public_id" field.
 	DefaultPublicID func() uuid.UUID
 	// EmailValidator is a validator for the "email" field. It is called by the builders before save.

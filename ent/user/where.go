@@ -794,19 +794,15 @@ func PreferencesNotNil() predicate.User {
 // HasFiles applies the HasEdge predicate on the "files" edge.
 func HasFiles() predicate.User {
 	return predicate.User(func(s *sql.Selector) {
-		step := sqlgraph.NewStep(
-			sqlgraph.From(Table, FieldID),
-			sqlgraph.Edge(sqlgraph.O2M, false, FilesTable, FilesColumn),
-		)
-		sqlgraph.HasNeighbors(s, step)
+		sqlgraph.HasNeighborsWith(s, newFilesStep(), func(s *sql.Selector) {
+		})
 	})
 }
 
 // HasFilesWith applies the HasEdge predicate on the "files" edge with a given conditions (other predicates).
 func HasFilesWith(preds ...predicate.File) predicate.User {
 	return predicate.User(func(s *sql.Selector) {
-		step := newFilesStep()
-		sqlgraph.HasNeighborsWith(s, step, func(s *sql.Selector) {
+		sqlgraph.HasNeighborsWith(s, newFilesStep(), func(s *sql.Selector) {
 			for _, p := range preds {
 				p(s)
 			}

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 
 	"github.com/reviewpoint/models"
 	"github.com/reviewpoint/models/ent"
+	"github.com/reviewpoint/models/ent/auditlog"
 	"github.com/reviewpoint/models/ent/blacklistedtoken"
 	"github.com/reviewpoint/models/ent/file"
 	"github.com/reviewpoint/models/ent/user"
@@ -48,7 +52,7 @@ type demo struct {
 func (d *demo) tell(ctx context.Context) error {
 	fmt.Fprintf(d.out, "ReviewPoint on %s (%s)\n", d.Name(), d.Dialect())
 	for _, chapter := range []func(context.Context) error{
-		d.migrate, d.signUp, d.upload, d.logOut, d.resetPassword, d.undo, d.leave,
+		d.migrate, d.signUp, d.upload, d.logOut, d.resetPassword, d.undo, d.leave, d.trail,
 	} {
 		if err := chapter(ctx); err != nil {
 			return err
@@ -183,22 +187,27 @@ func (d *demo) undo(ctx context.Context) error {
 }
 
 func (d *demo) leave(ctx context.Context) error {
-	if err := d.User.UpdateOne(d.linus).SetIsDeleted(true).SetDeletedAt(d.now).Exec(ctx); err != nil {
+	if err := d.SoftDeleteUser(ctx, d.linus.ID); err != nil {
 		return fmt.Errorf("delete: %w", err)
 	}
 	again, err := d.User.Create().SetEmail(d.linus.Email).SetHashedPassword(noPassword).SetName("Linus II").Save(ctx)
 	if err != nil {
 		return fmt.Errorf("sign up again: %w", err)
 	}
-	rows, err := d.User.Query().Where(user.Email(d.linus.Email)).Order(user.ByID()).All(ctx)
-	if err != nil {
-		return fmt.Errorf("list: %w", err)
-	}
-	files, err := d.File.Query().Where(file.HasUserWith(user.ID(d.linus.ID))).Count(ctx)
+	found, err := d.User.Query().Where(user.Email(d.linus.Email)).Count(ctx)
 	if err != nil {
 		return fmt.Errorf("count: %w", err)
 	}
-	d.headingf("7. Linus leaves. His row and his %d files are kept for now, and his address is free for somebody else (id %d).", files, again.ID)
+	kept := models.IncludeDeleted(ctx)
+	rows, err := d.User.Query().Where(user.Email(d.linus.Email)).Order(user.ByID()).All(kept)
+	if err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	files, err := d.linus.QueryFiles().Count(kept)
+	if err != nil {
+		return fmt.Errorf("count: %w", err)
+	}
+	d.headingf("7. Linus leaves. His address is free for somebody else (id %d), and a query finds %d account with it. His row and his %d files are kept for whoever asks for deleted ones too:", again.ID, found, files)
 	return d.table("ID\tEMAIL\tNAME\tDELETED AT", func(row func(string, ...any)) {
 		for _, u := range rows {
 			at := "-"
@@ -206,6 +215,29 @@ func (d *demo) leave(ctx context.Context) error {
 				at = u.DeletedAt.Format(time.RFC3339)
 			}
 			row("%d\t%s\t%s\t%s", u.ID, u.Email, *u.Name, at)
+		}
+	})
+}
+
+// trail shows what was recorded of Linus, and that he himself may do little.
+func (d *demo) trail(ctx context.Context) error {
+	asJulia := models.AsUser(ctx, d.julia)
+	mine, err := d.User.Query().Count(asJulia)
+	if err != nil {
+		return fmt.Errorf("count: %w", err)
+	}
+	err = d.User.UpdateOne(d.julia).SetIsAdmin(true).Exec(asJulia)
+	if !errors.Is(err, models.ErrForbidden) {
+		return fmt.Errorf("a user made herself an administrator: %w", err)
+	}
+	rows, err := d.AuditLog.Query().Where(auditlog.Entity(user.Label), auditlog.EntityID(d.linus.ID)).Order(auditlog.ByID()).All(ctx)
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	d.headingf("8. Юля asks for all users and gets %d, herself; to make herself an administrator is refused. Each change is on record, without its secrets. That of Linus:", mine)
+	return d.table("AT\tACTOR\tACTION\tCHANGED", func(row func(string, ...any)) {
+		for _, r := range rows {
+			row("%s\t%s\t%s\t%s", r.At.Format(time.RFC3339), r.Actor, r.Action, strings.Join(slices.Sorted(maps.Keys(r.Changes)), ", "))
 		}
 	})
 }

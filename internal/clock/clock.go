@@ -17,6 +17,9 @@ func NewContext(ctx context.Context, clock func() time.Time) context.Context {
 	return context.WithValue(ctx, key{}, clock)
 }
 
+// Carried reports whether ctx carries a clock.
+func Carried(ctx context.Context) bool { return ctx.Value(key{}) != nil }
+
 // Now is the time by the clock that ctx carries, or else by the machine's.
 func Now(ctx context.Context) time.Time {
 	if clock, ok := ctx.Value(key{}).(func() time.Time); ok {

@@ -54,14 +54,29 @@ func unitFrom(ctx context.Context, db *DB) *unit {
 // one, which can then only be rolled back if fn fails. A transaction that lost against another one is
 // tried again, fn included, up to 5 times.
 func (db *DB) InTx(ctx context.Context, fn func(context.Context) error) error {
-	if outer := unitFrom(ctx, db); outer != nil {
-		inner, err := outer.join(ctx)
-		if err != nil {
-			return err
-		}
-		return inner.finish(func() error { return fn(context.WithValue(ctx, unitKey{db}, inner.unit)) })
+	return db.inTx(ctx, false, fn)
+}
+
+// Atomic is InTx for a hook of the client, around one mutation. Where it joins a transaction, that one
+// can go on if fn fails without having changed anything.
+func (db *DB) Atomic(ctx context.Context, fn func(context.Context) error) error {
+	return db.inTx(ctx, true, fn)
+}
+
+func (db *DB) inTx(ctx context.Context, byClient bool, fn func(context.Context) error) error {
+	outer := unitFrom(ctx, db)
+	if outer == nil {
+		return db.retry(ctx, func() *unit { return &unit{db: db, ctx: ctx} }, fn)
 	}
-	return db.retry(ctx, func() *unit { return &unit{db: db, ctx: ctx} }, fn)
+	inner, err := outer.join(ctx)
+	if err != nil {
+		return err
+	}
+	inner.byClient = byClient
+	if inner.unit != outer {
+		ctx = context.WithValue(ctx, unitKey{db}, inner.unit)
+	}
+	return inner.finish(func() error { return fn(ctx) })
 }
 
 // retry runs fn in a new unit, and again in another while it loses against other transactions.
@@ -332,7 +347,7 @@ func (u *unit) join(ctx context.Context) (*tx, error) {
 type tx struct {
 	unit     *unit
 	joined   bool
-	byClient bool // begun by ent, which does so around an update, too
+	byClient bool // begun by ent or a hook around one mutation, which may change nothing
 	changes  int  // of the unit, when it joined
 	over     bool // committed or rolled back
 }
@@ -385,6 +400,17 @@ func (t *tx) Rollback() error {
 		t.unit.failed = errors.Join(t.unit.failed, errors.New("a transaction that joined it was rolled back"))
 	}
 	return nil
+}
+
+// Atomic runs fn, whose statements come through the client of this transaction. If fn fails after it
+// changed something, the transaction can only be rolled back.
+func (t *tx) Atomic(ctx context.Context, fn func(context.Context) error) error {
+	inner, err := t.unit.join(ctx)
+	if err != nil {
+		return err
+	}
+	inner.byClient = true
+	return inner.finish(func() error { return fn(ctx) })
 }
 
 // finish commits after fn, or rolls back when it fails or panics.

@@ -1,0 +1,338 @@
+// Package audit writes the trail: for each change of a row, one row that says who made it, when, and
+// what it was, in the transaction of the change.
+package audit
+
+import (
+	"bytes"
+	"context"
+	stdsql "database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"entgo.io/ent"
+	"entgo.io/ent/dialect"
+	"entgo.io/ent/schema"
+
+	"github.com/reviewpoint/models/internal/clock"
+	"github.com/reviewpoint/models/internal/policy"
+	"github.com/reviewpoint/models/internal/viewer"
+)
+
+// ErrNotAudited is the answer to a change that the trail could not record.
+var ErrNotAudited = errors.New("the change cannot be audited, so it was not made")
+
+// The actions of the trail.
+const (
+	Create     = "create"
+	Update     = "update"
+	SoftDelete = "soft_delete"
+	Restore    = "restore"
+	Delete     = "delete"
+)
+
+// Redacted stands for the value of a sensitive column.
+const Redacted = "[redacted]"
+
+// Changes says which changes of an entity are audited. As an annotation it tells the templates which
+// entities have what Hook needs.
+type Changes struct {
+	Creates bool     // creations too, not updates and deletes alone; without it there are no upserts
+	Except  []string // columns whose change is not worth a row
+}
+
+var _ schema.Annotation = Changes{}
+
+// Name is that of the annotation.
+func (Changes) Name() string { return "Audit" }
+
+// Row is a row of an audited entity.
+type Row struct {
+	Entity  string
+	ID      int
+	Columns map[string]any // by their names in the database, but the sensitive ones
+	Secrets map[string]any // the sensitive ones; only whether they changed is written
+}
+
+// mutation is a mutation of an audited entity, as the template audit makes it.
+type mutation interface {
+	ent.Mutation
+	// Atomic runs fn in the transaction of ctx, or of the client, or in one of its own.
+	Atomic(ctx context.Context, fn func(ctx context.Context) error) error
+	// Lock returns the ids of the rows that the mutation is about, in order, and locks them.
+	Lock(ctx context.Context) ([]int, error)
+	// Only confines the mutation to the rows with these ids.
+	Only(ids []int)
+	// Rows reads rows by their ids, in order.
+	Rows(ctx context.Context, ids []int) ([]Row, error)
+	// Row is the row of a node.
+	Row(node ent.Value) (Row, error)
+	// Rivals returns the ids of the rows that an upsert could update instead, in order, and locks them.
+	Rivals(ctx context.Context) ([]int, error)
+	// Upserts reports whether the mutation that was carried out is an upsert.
+	Upserts() bool
+	// Elsewhere names the edges in the mutation that would change rows of another table.
+	Elsewhere() []string
+	// DeleteDependents deletes the rows that the database would delete with these.
+	DeleteDependents(ctx context.Context, ids []int) error
+	ExecContext(ctx context.Context, query string, args ...any) (stdsql.Result, error)
+}
+
+// Hook audits the changes. A bulk change is carried out in chunks of rows, inside one transaction.
+func (c Changes) Hook() ent.Hook {
+	return func(next ent.Mutator) ent.Mutator {
+		return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (value ent.Value, err error) {
+			creates := m.Op().Is(ent.OpCreate)
+			if creates && !c.Creates {
+				return next.Mutate(ctx, m)
+			}
+			change, ok := m.(mutation)
+			if !ok {
+				return nil, fmt.Errorf("%w: %T has not been generated for it", ErrNotAudited, m)
+			}
+			if edges := change.Elsewhere(); len(edges) > 0 {
+				return nil, fmt.Errorf("%w: %s of %s changes other rows: change those instead", ErrNotAudited, edges[0], m.Type())
+			}
+			err = change.Atomic(ctx, func(ctx context.Context) error {
+				if creates {
+					value, err = c.create(ctx, change, next)
+				} else {
+					value, err = c.change(ctx, change, next)
+				}
+				return err
+			})
+			if err != nil {
+				return nil, err
+			}
+			return value, nil
+		})
+	}
+}
+
+// create audits a creation. Only the builder knows whether it is an upsert, and only the database which
+// row that updates, so the rows that it could be are looked up before.
+func (c Changes) create(ctx context.Context, m mutation, next ent.Mutator) (ent.Value, error) {
+	rivals, err := m.Rivals(ctx)
+	if err != nil {
+		return nil, err
+	}
+	before, err := m.Rows(ctx, rivals)
+	if err != nil {
+		return nil, err
+	}
+	node, err := next.Mutate(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	created, err := m.Row(node)
+	if err != nil {
+		return nil, err
+	}
+	if !m.Upserts() {
+		return node, c.write(ctx, m, nil, []Row{created})
+	}
+	if err := policy.Statement(ctx); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(rivals, created.ID) {
+		rivals = append(rivals, created.ID)
+	}
+	after, err := m.Rows(ctx, rivals)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range after {
+		if row.ID == created.ID && len(before) < len(after) && row.Columns["public_id"] != created.Columns["public_id"] {
+			return nil, fmt.Errorf("%w: the row that it updates was created at the same moment: try again", ErrNotAudited)
+		}
+	}
+	return node, c.write(ctx, m, before, after)
+}
+
+// chunk is how many rows are read and changed at a time.
+const chunk = 500
+
+func (c Changes) change(ctx context.Context, m mutation, next ent.Mutator) (value ent.Value, err error) {
+	ids, err := m.Lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(ids) == 0 {
+		m.Only(nil)
+		return next.Mutate(ctx, m)
+	}
+	changed := 0
+	for ids := range slices.Chunk(ids, chunk) {
+		m.Only(ids)
+		before, err := m.Rows(ctx, ids)
+		if err != nil {
+			return nil, err
+		}
+		if m.Op().Is(ent.OpDelete | ent.OpDeleteOne) {
+			if err := m.DeleteDependents(ctx, ids); err != nil {
+				return nil, err
+			}
+		}
+		if value, err = next.Mutate(ctx, m); err != nil {
+			return nil, err
+		}
+		after, err := m.Rows(ctx, ids)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.write(ctx, m, before, after); err != nil {
+			return nil, err
+		}
+		if n, bulk := value.(int); bulk {
+			changed += n
+			value = changed
+		}
+	}
+	return value, nil
+}
+
+// write adds a row to the trail for each row that differs.
+func (c Changes) write(ctx context.Context, m mutation, before, after []Row) error {
+	v, err := viewer.Required(ctx)
+	if err != nil {
+		return err
+	}
+	now := clock.Now(ctx)
+	var (
+		values strings.Builder
+		args   []any
+	)
+	for _, pair := range pairs(before, after) {
+		changes, err := c.compare(pair[0], pair[1])
+		if err != nil {
+			return err
+		}
+		if changes == nil {
+			continue
+		}
+		row := pair[0]
+		if row.Columns == nil {
+			row = pair[1]
+		}
+		values.WriteString(", (")
+		for i, arg := range []any{now, now, now, v.String(), action(pair[0], pair[1]), row.Entity, row.ID, string(changes)} {
+			if i > 0 {
+				values.WriteString(", ")
+			}
+			args = append(args, arg)
+			fmt.Fprintf(&values, "$%d", len(args))
+		}
+		values.WriteString(")")
+	}
+	if len(args) == 0 {
+		return nil
+	}
+	_, err = m.ExecContext(ctx, "INSERT INTO audit_logs (created_at, updated_at, at, actor, action, entity, entity_id, changes) VALUES "+values.String()[2:], args...)
+	return err
+}
+
+// pairs joins the rows from before and after a change by their ids. A row that is missing is zero.
+func pairs(before, after []Row) [][2]Row {
+	joined := make([][2]Row, 0, max(len(before), len(after)))
+	for _, row := range before {
+		pair := [2]Row{row, {}}
+		if len(after) > 0 && after[0].ID == row.ID {
+			pair[1], after = after[0], after[1:]
+		}
+		joined = append(joined, pair)
+	}
+	for _, row := range after {
+		joined = append(joined, [2]Row{{}, row})
+	}
+	return joined
+}
+
+func action(before, after Row) string {
+	switch {
+	case before.Columns == nil:
+		return Create
+	case after.Columns == nil:
+		return Delete
+	case before.Columns["is_deleted"] == false && after.Columns["is_deleted"] == true:
+		return SoftDelete
+	case before.Columns["is_deleted"] == true && after.Columns["is_deleted"] == false:
+		return Restore
+	}
+	return Update
+}
+
+// compare returns {"column": [old, new]} for what differs, or nil.
+func (c Changes) compare(before, after Row) ([]byte, error) {
+	changes := make(map[string][2]any)
+	for name := range union(before.Columns, after.Columns) {
+		if name == "id" || slices.Contains(c.Except, name) {
+			continue
+		}
+		was, err := json.Marshal(before.Columns[name])
+		if err != nil {
+			return nil, err
+		}
+		is, err := json.Marshal(after.Columns[name])
+		if err != nil {
+			return nil, err
+		}
+		if !bytes.Equal(was, is) {
+			changes[name] = [2]any{json.RawMessage(was), json.RawMessage(is)}
+		}
+	}
+	for name := range union(before.Secrets, after.Secrets) {
+		if before.Secrets[name] != after.Secrets[name] {
+			changes[name] = [2]any{redact(before.Secrets[name]), redact(after.Secrets[name])}
+		}
+	}
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(changes)
+}
+
+func union(a, b map[string]any) map[string]any {
+	both := maps.Clone(a)
+	if both == nil {
+		return b
+	}
+	maps.Copy(both, b)
+	return both
+}
+
+func redact(value any) any {
+	if value == nil {
+		return nil
+	}
+	return Redacted
+}
+
+// Atomic runs fn in the transaction of ctx, or in one of the driver's. A driver that cannot carry a
+// transaction in the context, such as ent's own, is refused.
+func Atomic(ctx context.Context, driver any, fn func(ctx context.Context) error) error {
+	switch d := driver.(type) {
+	case interface {
+		Atomic(ctx context.Context, fn func(ctx context.Context) error) error
+	}:
+		return d.Atomic(ctx, fn)
+	case *dialect.DebugDriver:
+		return Atomic(ctx, d.Driver, fn)
+	case *dialect.DebugTx:
+		return Atomic(ctx, d.Tx, fn)
+	}
+	return fmt.Errorf("%w: %T cannot put it into one transaction with its row in audit_logs: open the client with models.Open", ErrNotAudited, driver)
+}
+
+// Refuse returns a driver that answers ErrNotAudited: for an upsert, whose update the hooks do not see.
+func Refuse(driver dialect.Driver) dialect.Driver { return refused{driver} }
+
+type refused struct{ dialect.Driver }
+
+func (refused) Exec(context.Context, string, any, any) error  { return errUpsert }
+func (refused) Query(context.Context, string, any, any) error { return errUpsert }
+func (refused) Tx(context.Context) (dialect.Tx, error)        { return nil, errUpsert }
+
+var errUpsert = fmt.Errorf("%w: this upsert does not say which row it would change: look the row up, then update or create it", ErrNotAudited)

@@ -1,0 +1,197 @@
+// Package policy decides who may do what with the rows of an entity, by rules that its schema declares.
+package policy
+
+import (
+	"context"
+	stdsql "database/sql"
+	"errors"
+	"fmt"
+	"slices"
+
+	"entgo.io/ent"
+	"entgo.io/ent/dialect/sql"
+	"entgo.io/ent/privacy"
+
+	"github.com/reviewpoint/models/internal/narrow"
+	"github.com/reviewpoint/models/internal/privilege"
+	"github.com/reviewpoint/models/internal/viewer"
+)
+
+// ErrForbidden is what the viewer may not do.
+var ErrForbidden = errors.New("forbidden")
+
+// Operations is a set of what can be done with rows.
+type Operations uint
+
+// The operations.
+const (
+	Read Operations = 1 << iota
+	Create
+	Update
+	Delete
+	All = Read | Create | Update | Delete
+)
+
+// Rules says who may do what with the rows of an entity. Whatever it does not allow is refused. The
+// system may do everything that the rows allow.
+type Rules struct {
+	Admin      Operations // of an administrator, on every row
+	User       Operations // of a signed-in person, on the own rows
+	Owner      string     // the column that says whose row it is, by the id of the user
+	Editable   []string   // the columns that a person's Update may change; Update of administrators may change all
+	SystemOnly []string   // the columns that the system alone writes
+	AppendOnly bool       // rows are neither updated nor deleted, by the system as little as by others
+}
+
+// EvalQuery refuses the query, or narrows it to the rows that the viewer may see.
+func (r Rules) EvalQuery(ctx context.Context, q ent.Query) error {
+	v, err := asking(ctx)
+	switch {
+	case err != nil:
+		return err
+	case privilege.Raised(ctx), v.System, v.Admin && r.Admin&Read != 0:
+		return nil
+	case v.UserID > 0 && !v.Admin && r.User&Read != 0:
+		return r.own(q, v.UserID)
+	}
+	return Deny("%s may not read these rows", v)
+}
+
+// EvalMutation refuses the mutation, or narrows it to the rows that the viewer may change.
+func (r Rules) EvalMutation(ctx context.Context, m ent.Mutation) error {
+	v, err := asking(ctx)
+	if err != nil || privilege.Raised(ctx) {
+		return err
+	}
+	op := operation(m.Op())
+	switch {
+	case r.AppendOnly && op != Create:
+		return Deny("rows of %s are never changed", m.Type())
+	case v.System:
+		return nil
+	case v.Admin && r.Admin&op != 0:
+		if err := r.columns(m, v, nil); err != nil {
+			return err
+		}
+		return account(ctx, m, v)
+	case v.UserID > 0 && !v.Admin && r.User&op != 0:
+		return r.personal(ctx, m, v, op)
+	}
+	return Deny("%s may not change %s in this way", v, m.Type())
+}
+
+// personal narrows a mutation by a person to the own rows.
+func (r Rules) personal(ctx context.Context, m ent.Mutation, v viewer.Viewer, op Operations) error {
+	editable := r.Editable
+	if op != Update {
+		editable = nil
+	}
+	if err := r.columns(m, v, editable); err != nil {
+		return err
+	}
+	if op == Create {
+		if owner, _ := m.Field(r.Owner); owner != v.UserID {
+			return Deny("%s may create only their own %s", v, m.Type())
+		}
+	} else if err := r.own(m, v.UserID); err != nil {
+		return err
+	}
+	return account(ctx, m, v)
+}
+
+// columns refuses a mutation that writes other columns than these; nil stands for all.
+func (r Rules) columns(m ent.Mutation, v viewer.Viewer, editable []string) error {
+	for _, column := range slices.Concat(m.Fields(), m.AddedFields(), m.ClearedFields()) {
+		if slices.Contains(r.SystemOnly, column) || editable != nil && !slices.Contains(editable, column) {
+			return Deny("%s may not set %s of %s", v, column, m.Type())
+		}
+	}
+	if edges := slices.Concat(m.AddedEdges(), m.RemovedEdges(), m.ClearedEdges()); editable != nil && len(edges) > 0 {
+		return Deny("%s may not set %s of %s", v, edges[0], m.Type())
+	}
+	return nil
+}
+
+// own narrows a query or a mutation to the rows of a person whose account is not deleted.
+func (r Rules) own(builder any, id int) error {
+	return narrow.Rows(builder, func(s *sql.Selector) *sql.Predicate {
+		own := sql.EQ(s.C(r.Owner), id)
+		if s.TableName() == accounts {
+			return own
+		}
+		return sql.And(own, sql.ExprP("EXISTS (SELECT 1 FROM users WHERE id = ? AND NOT is_deleted)", id))
+	})
+}
+
+// accounts is the table of those who can be viewers.
+const accounts = "users"
+
+// account refuses a person whose account is not there, or not in use.
+func account(ctx context.Context, m ent.Mutation, v viewer.Viewer) error {
+	if v.UserID == 0 { // an administrator without one
+		return nil
+	}
+	client, ok := m.(interface {
+		QueryContext(ctx context.Context, query string, args ...any) (*stdsql.Rows, error)
+	})
+	if !ok {
+		return fmt.Errorf("%T cannot look up the account of the viewer", m)
+	}
+	rows, err := client.QueryContext(ctx, "SELECT 1 FROM users WHERE id = $1 AND is_active AND NOT is_deleted", v.UserID)
+	if err != nil {
+		return fmt.Errorf("look up the account of the viewer: %w", err)
+	}
+	defer rows.Close()
+	usable := rows.Next()
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("look up the account of the viewer: %w", err)
+	}
+	if !usable {
+		return Deny("%s has no account that is in use", v)
+	}
+	return nil
+}
+
+// Statement refuses everybody but the system what goes round the rules, such as an own piece of SQL in an update.
+func Statement(ctx context.Context) error {
+	v, err := asking(ctx)
+	if err != nil || v.System || privilege.Raised(ctx) {
+		return err
+	}
+	return Deny("%s may not modify statements", v)
+}
+
+// asking returns the viewer, if it can be one.
+func asking(ctx context.Context) (viewer.Viewer, error) {
+	v, err := viewer.Required(ctx)
+	switch {
+	case err != nil:
+		return v, err
+	case v.UserID < 0:
+		return v, Deny("the viewer's user id is %d: take it from the user's row", v.UserID)
+	case v.Admin && !v.System && v.UserID == 0 && v.Label == "":
+		return v, Deny("the viewer is an administrator whom nothing names: give a UserID or a Label")
+	}
+	return v, nil
+}
+
+func operation(op ent.Op) Operations {
+	switch {
+	case op.Is(ent.OpCreate):
+		return Create
+	case op.Is(ent.OpUpdate | ent.OpUpdateOne):
+		return Update
+	}
+	return Delete
+}
+
+// denial is ErrForbidden with its reason, and what ent calls a denial.
+type denial struct{ reason string }
+
+// Deny returns ErrForbidden with its reason, which holds no value of a row.
+func Deny(format string, args ...any) error { return &denial{fmt.Sprintf(format, args...)} }
+
+func (d *denial) Error() string { return ErrForbidden.Error() + ": " + d.reason }
+
+// Is makes it ErrForbidden and privacy.Deny.
+func (d *denial) Is(target error) bool { return target == ErrForbidden || target == privacy.Deny } //nolint:errorlint // It is asked for by errors.Is.
