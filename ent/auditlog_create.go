@@ -12,6 +12,7 @@ import (
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
 	"github.com/reviewpoint/models/ent/auditlog"
+	"github.com/reviewpoint/models/internal/audit"
 
 	"github.com/reviewpoint/models/internal/clock"
 )
@@ -164,6 +165,7 @@ func (_c *AuditLogCreate) createSpec() (*AuditLog, *sqlgraph.CreateSpec) {
 	)
 	if len(_c.conflict) > 0 {
 		_spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(auditlog.FieldUpdatedAt)))
+		_c.driver = audit.Refuse(_c.driver)
 	}
 	if value, ok := _c.mutation.CreatedAt(); ok {
 		_spec.SetField(auditlog.FieldCreatedAt, field.TypeTime, value)
@@ -402,6 +404,7 @@ func (_c *AuditLogCreateBulk) saveFrom(ctx context.Context, i int, nodes []*Audi
 		spec := &sqlgraph.BatchCreateSpec{Nodes: specs}
 		if len(_c.conflict) > 0 {
 			spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(auditlog.FieldUpdatedAt)))
+			_c.driver = audit.Refuse(_c.driver)
 		}
 		err := sqlgraph.BatchCreate(ctx, _c.driver, spec)
 		if sqlgraph.IsConstraintError(err) {

@@ -7,6 +7,7 @@ import (
 	"entgo.io/ent/schema/field"
 	"entgo.io/ent/schema/index"
 
+	"github.com/reviewpoint/models/internal/audit"
 	"github.com/reviewpoint/models/internal/clock"
 	"github.com/reviewpoint/models/internal/jsonobject"
 	"github.com/reviewpoint/models/internal/policy"
@@ -51,7 +52,7 @@ func (AuditLog) Policy() ent.Policy {
 
 // Annotations of the AuditLog.
 func (AuditLog) Annotations() []schema.Annotation {
-	return []schema.Annotation{entsql.Checks(map[string]string{
+	return []schema.Annotation{audit.Trail{AppendOnly: true}, entsql.Checks(map[string]string{
 		"audit_logs_actor_not_empty":  "actor <> ''",
 		"audit_logs_action_not_empty": "action <> ''",
 		"audit_logs_entity_not_empty": "entity <> ''",

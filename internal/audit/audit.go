@@ -49,6 +49,14 @@ var _ schema.Annotation = Changes{}
 // Name is that of the annotation.
 func (Changes) Name() string { return "Audit" }
 
+// Trail as an annotation tells the templates which entity is the trail itself.
+type Trail struct{ AppendOnly bool }
+
+var _ schema.Annotation = Trail{}
+
+// Name is that of the annotation.
+func (Trail) Name() string { return "Trail" }
+
 // Row is a row of an audited entity.
 type Row struct {
 	Entity  string

@@ -119,7 +119,9 @@ func (r Rules) own(builder any, id int) error {
 		if s.TableName() == accounts {
 			return own
 		}
-		return sql.And(own, sql.ExprP("EXISTS (SELECT 1 FROM users WHERE id = ? AND NOT is_deleted)", id))
+		return sql.And(own, sql.P(func(b *sql.Builder) {
+			b.WriteString("EXISTS (SELECT 1 FROM users WHERE id = ").Arg(id).WriteString(" AND NOT is_deleted)")
+		}))
 	})
 }
 
