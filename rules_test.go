@@ -119,8 +119,8 @@ func TestRules(t *testing.T) {
 		for _, line := range lines[2:] {
 			row := cells(line)
 			names, _, _ := strings.Cut(row[1], " (")
-			for _, table := range strings.Split(row[0], ", ") {
-				for _, name := range strings.Split(names, ", ") {
+			for table := range strings.SplitSeq(row[0], ", ") {
+				for name := range strings.SplitSeq(names, ", ") {
 					op, ok := tables[table][name]
 					if !ok {
 						t.Fatalf("no operation %q on %s", name, table)
@@ -327,7 +327,9 @@ func (w *world) tokenOperations() map[string]operation {
 		"update by id": func(ctx context.Context) (int, error) {
 			return one(w.BlacklistedToken.UpdateOneID(id).SetExpiresAt(later).Save(ctx))
 		},
-		"bulk update":  func(ctx context.Context) (int, error) { return w.BlacklistedToken.Update().SetExpiresAt(later).Save(ctx) },
+		"bulk update": func(ctx context.Context) (int, error) {
+			return w.BlacklistedToken.Update().SetExpiresAt(later).Save(ctx)
+		},
 		"delete by id": func(ctx context.Context) (int, error) { return 1, w.BlacklistedToken.DeleteOneID(id).Exec(ctx) },
 		"bulk delete":  func(ctx context.Context) (int, error) { return w.BlacklistedToken.Delete().Exec(ctx) },
 	}
@@ -355,7 +357,9 @@ func (w *world) resetOperations() map[string]operation {
 		"update by id": func(ctx context.Context) (int, error) {
 			return one(w.UsedPasswordResetToken.UpdateOneID(id).SetNonce("n").Save(ctx))
 		},
-		"bulk update":  func(ctx context.Context) (int, error) { return w.UsedPasswordResetToken.Update().SetNonce("n").Save(ctx) },
+		"bulk update": func(ctx context.Context) (int, error) {
+			return w.UsedPasswordResetToken.Update().SetNonce("n").Save(ctx)
+		},
 		"delete by id": func(ctx context.Context) (int, error) { return 1, w.UsedPasswordResetToken.DeleteOneID(id).Exec(ctx) },
 		"bulk delete":  func(ctx context.Context) (int, error) { return w.UsedPasswordResetToken.Delete().Exec(ctx) },
 	}

@@ -15,6 +15,8 @@ import (
 	"entgo.io/ent/schema/field"
 	"github.com/reviewpoint/models/ent/auditlog"
 	"github.com/reviewpoint/models/ent/predicate"
+
+	"github.com/reviewpoint/models/internal/narrow"
 )
 
 // AuditLogQuery is the builder for querying AuditLog entities.
@@ -510,11 +512,9 @@ func (_q *AuditLogQuery) Modify(modifiers ...func(s *sql.Selector)) *AuditLogSel
 	return _q.Select()
 }
 
-// WhereP adds predicates that know no generated type, as the mutation's method of that name does.
-func (_q *AuditLogQuery) WhereP(ps ...func(*sql.Selector)) {
-	for _, p := range ps {
-		_q.predicates = append(_q.predicates, p)
-	}
+// Narrow adds the condition of a rule.
+func (_q *AuditLogQuery) Narrow(c narrow.Condition) {
+	_q.predicates = append(_q.predicates, narrow.Predicate(c))
 }
 
 // AuditLogGroupBy is the group-by builder for AuditLog entities.

@@ -15,6 +15,8 @@ import (
 	"entgo.io/ent/schema/field"
 	"github.com/reviewpoint/models/ent/blacklistedtoken"
 	"github.com/reviewpoint/models/ent/predicate"
+
+	"github.com/reviewpoint/models/internal/narrow"
 )
 
 // BlacklistedTokenQuery is the builder for querying BlacklistedToken entities.
@@ -510,11 +512,9 @@ func (_q *BlacklistedTokenQuery) Modify(modifiers ...func(s *sql.Selector)) *Bla
 	return _q.Select()
 }
 
-// WhereP adds predicates that know no generated type, as the mutation's method of that name does.
-func (_q *BlacklistedTokenQuery) WhereP(ps ...func(*sql.Selector)) {
-	for _, p := range ps {
-		_q.predicates = append(_q.predicates, p)
-	}
+// Narrow adds the condition of a rule.
+func (_q *BlacklistedTokenQuery) Narrow(c narrow.Condition) {
+	_q.predicates = append(_q.predicates, narrow.Predicate(c))
 }
 
 // BlacklistedTokenGroupBy is the group-by builder for BlacklistedToken entities.

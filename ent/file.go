@@ -214,35 +214,29 @@ func (m *FileMutation) Atomic(ctx context.Context, fn func(context.Context) erro
 	return audit.Atomic(ctx, m.driver, fn)
 }
 
-// Lock returns the ids of the rows that the mutation is about, in order. Nobody else changes them
-// before the transaction ends.
+// Lock returns the ids of the rows that the mutation is about, in order; of a creation, those that it
+// could update instead, as an upsert. Nobody else changes them before the transaction ends.
 func (m *FileMutation) Lock(ctx context.Context) ([]int, error) {
-	ps := m.predicates
+	query := m.Client().File.Query().Where(m.predicates...).Order(file.ByID())
 	if id, ok := m.ID(); ok {
-		ps = append(ps, file.ID(id))
+		query.Where(file.ID(id))
 	}
-	return m.lock(ctx, ps...)
-}
-
-func (m *FileMutation) lock(ctx context.Context, ps ...predicate.File) ([]int, error) {
-	query := m.Client().File.Query().Where(ps...).Order(file.ByID())
+	if m.op.Is(OpCreate) {
+		query.Where(file.Or(m.rivals()...))
+	}
 	if m.driver.Dialect() == dialect.Postgres {
 		query.ForUpdate()
 	}
 	return query.IDs(viewer.IncludeDeleted(privilege.Raise(ctx)))
 }
 
-// Rivals returns the ids of the rows that an upsert could update instead of creating one, in order.
-// Nobody else changes them before the transaction ends.
-func (m *FileMutation) Rivals(ctx context.Context) ([]int, error) {
-	var same []predicate.File
+// rivals match the rows that have a value which the row to be created must not share.
+func (m *FileMutation) rivals() []predicate.File {
+	same := []predicate.File{file.IDIn()} // none
 	if value, ok := m.PublicID(); ok {
 		same = append(same, file.PublicID(value))
 	}
-	if len(same) == 0 {
-		return nil, nil
-	}
-	return m.lock(ctx, file.Or(same...))
+	return same
 }
 
 // Upserts reports whether the mutation was carried out as an upsert.

@@ -16,6 +16,8 @@ import (
 	"github.com/reviewpoint/models/ent/file"
 	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/user"
+
+	"github.com/reviewpoint/models/internal/narrow"
 )
 
 // FileQuery is the builder for querying File entities.
@@ -589,11 +591,9 @@ func (_q *FileQuery) Modify(modifiers ...func(s *sql.Selector)) *FileSelect {
 	return _q.Select()
 }
 
-// WhereP adds predicates that know no generated type, as the mutation's method of that name does.
-func (_q *FileQuery) WhereP(ps ...func(*sql.Selector)) {
-	for _, p := range ps {
-		_q.predicates = append(_q.predicates, p)
-	}
+// Narrow adds the condition of a rule.
+func (_q *FileQuery) Narrow(c narrow.Condition) {
+	_q.predicates = append(_q.predicates, narrow.Predicate(c))
 }
 
 // FileGroupBy is the group-by builder for File entities.

@@ -15,6 +15,8 @@ import (
 	"entgo.io/ent/schema/field"
 	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/usedpasswordresettoken"
+
+	"github.com/reviewpoint/models/internal/narrow"
 )
 
 // UsedPasswordResetTokenQuery is the builder for querying UsedPasswordResetToken entities.
@@ -510,11 +512,9 @@ func (_q *UsedPasswordResetTokenQuery) Modify(modifiers ...func(s *sql.Selector)
 	return _q.Select()
 }
 
-// WhereP adds predicates that know no generated type, as the mutation's method of that name does.
-func (_q *UsedPasswordResetTokenQuery) WhereP(ps ...func(*sql.Selector)) {
-	for _, p := range ps {
-		_q.predicates = append(_q.predicates, p)
-	}
+// Narrow adds the condition of a rule.
+func (_q *UsedPasswordResetTokenQuery) Narrow(c narrow.Condition) {
+	_q.predicates = append(_q.predicates, narrow.Predicate(c))
 }
 
 // UsedPasswordResetTokenGroupBy is the group-by builder for UsedPasswordResetToken entities.

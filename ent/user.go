@@ -323,28 +323,25 @@ func (m *UserMutation) Atomic(ctx context.Context, fn func(context.Context) erro
 	return audit.Atomic(ctx, m.driver, fn)
 }
 
-// Lock returns the ids of the rows that the mutation is about, in order. Nobody else changes them
-// before the transaction ends.
+// Lock returns the ids of the rows that the mutation is about, in order; of a creation, those that it
+// could update instead, as an upsert. Nobody else changes them before the transaction ends.
 func (m *UserMutation) Lock(ctx context.Context) ([]int, error) {
-	ps := m.predicates
+	query := m.Client().User.Query().Where(m.predicates...).Order(user.ByID())
 	if id, ok := m.ID(); ok {
-		ps = append(ps, user.ID(id))
+		query.Where(user.ID(id))
 	}
-	return m.lock(ctx, ps...)
-}
-
-func (m *UserMutation) lock(ctx context.Context, ps ...predicate.User) ([]int, error) {
-	query := m.Client().User.Query().Where(ps...).Order(user.ByID())
+	if m.op.Is(OpCreate) {
+		query.Where(user.Or(m.rivals()...))
+	}
 	if m.driver.Dialect() == dialect.Postgres {
 		query.ForUpdate()
 	}
 	return query.IDs(viewer.IncludeDeleted(privilege.Raise(ctx)))
 }
 
-// Rivals returns the ids of the rows that an upsert could update instead of creating one, in order.
-// Nobody else changes them before the transaction ends.
-func (m *UserMutation) Rivals(ctx context.Context) ([]int, error) {
-	var same []predicate.User
+// rivals match the rows that have a value which the row to be created must not share.
+func (m *UserMutation) rivals() []predicate.User {
+	same := []predicate.User{user.IDIn()} // none
 	if value, ok := m.PublicID(); ok {
 		same = append(same, user.PublicID(value))
 	}
@@ -353,10 +350,7 @@ func (m *UserMutation) Rivals(ctx context.Context) ([]int, error) {
 			s.Where(sql.And(sql.EQ(s.C("email"), value0), sql.ExprP("NOT is_deleted")))
 		})
 	}
-	if len(same) == 0 {
-		return nil, nil
-	}
-	return m.lock(ctx, user.Or(same...))
+	return same
 }
 
 // Upserts reports whether the mutation was carried out as an upsert.

@@ -17,6 +17,8 @@ import (
 	"github.com/reviewpoint/models/ent/file"
 	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/user"
+
+	"github.com/reviewpoint/models/internal/narrow"
 )
 
 // UserQuery is the builder for querying User entities.
@@ -589,11 +591,9 @@ func (_q *UserQuery) Modify(modifiers ...func(s *sql.Selector)) *UserSelect {
 	return _q.Select()
 }
 
-// WhereP adds predicates that know no generated type, as the mutation's method of that name does.
-func (_q *UserQuery) WhereP(ps ...func(*sql.Selector)) {
-	for _, p := range ps {
-		_q.predicates = append(_q.predicates, p)
-	}
+// Narrow adds the condition of a rule.
+func (_q *UserQuery) Narrow(c narrow.Condition) {
+	_q.predicates = append(_q.predicates, narrow.Predicate(c))
 }
 
 // UserGroupBy is the group-by builder for User entities.

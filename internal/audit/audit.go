@@ -70,7 +70,8 @@ type mutation interface {
 	ent.Mutation
 	// Atomic runs fn in the transaction of ctx, or of the client, or in one of its own.
 	Atomic(ctx context.Context, fn func(ctx context.Context) error) error
-	// Lock returns the ids of the rows that the mutation is about, in order, and locks them.
+	// Lock returns the ids of the rows that the mutation is about, in order, and locks them. For a
+	// creation they are those that it could update instead, as an upsert.
 	Lock(ctx context.Context) ([]int, error)
 	// Only confines the mutation to the rows with these ids.
 	Only(ids []int)
@@ -78,8 +79,6 @@ type mutation interface {
 	Rows(ctx context.Context, ids []int) ([]Row, error)
 	// Row is the row of a node.
 	Row(node ent.Value) (Row, error)
-	// Rivals returns the ids of the rows that an upsert could update instead, in order, and locks them.
-	Rivals(ctx context.Context) ([]int, error)
 	// Upserts reports whether the mutation that was carried out is an upsert.
 	Upserts() bool
 	// Elsewhere names the edges in the mutation that would change rows of another table.
@@ -123,7 +122,7 @@ func (c Changes) Hook() ent.Hook {
 // create audits a creation. Only the builder knows whether it is an upsert, and only the database which
 // row that updates, so the rows that it could be are looked up before.
 func (c Changes) create(ctx context.Context, m mutation, next ent.Mutator) (ent.Value, error) {
-	rivals, err := m.Rivals(ctx)
+	rivals, err := m.Lock(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -264,12 +263,17 @@ func action(before, after Row) string {
 		return Create
 	case after.Columns == nil:
 		return Delete
-	case before.Columns["is_deleted"] == false && after.Columns["is_deleted"] == true:
+	case deleted(after) && !deleted(before):
 		return SoftDelete
-	case before.Columns["is_deleted"] == true && after.Columns["is_deleted"] == false:
+	case deleted(before) && !deleted(after):
 		return Restore
 	}
 	return Update
+}
+
+func deleted(row Row) bool {
+	is, _ := row.Columns["is_deleted"].(bool)
+	return is
 }
 
 // compare returns {"column": [old, new]} for what differs, or nil.

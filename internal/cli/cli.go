@@ -77,7 +77,7 @@ func (a *app) root(getenv func(string) string) *cobra.Command {
 			a.url = url
 		}
 	}
-	root.AddCommand(a.demoCommand(), a.migrateCommand(), a.doctorCommand())
+	root.AddCommand(a.demoCommand(), a.migrateCommand(), a.auditCommand(), a.doctorCommand())
 	return root
 }
 

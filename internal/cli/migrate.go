@@ -41,6 +41,20 @@ func (a *app) migrateCommand() *cobra.Command {
 	return migrate
 }
 
+// upToDate refuses a database that lacks migrations, for what reads the tables.
+func upToDate(ctx context.Context, store *models.Store) error {
+	migrations, err := store.Migrations(ctx)
+	if err != nil {
+		return err
+	}
+	for _, migration := range migrations {
+		if migration.AppliedAt.IsZero() {
+			return fmt.Errorf("%s lacks migration %s: run `reviewpoint migrate apply`", store.Name(), migration.Name)
+		}
+	}
+	return nil
+}
+
 func (a *app) migrateApply(ctx context.Context, store *models.Store) error {
 	report, err := store.Migrate(ctx)
 	if err != nil && (report == nil || len(report.Applied) == 0) {

@@ -1,4 +1,4 @@
-// Package narrow puts a predicate of a rule on a query or a mutation of whatever entity, in a way
+// Package narrow puts the condition of a rule on a query or a mutation of whatever entity, in a way
 // that no predicate of the caller widens.
 package narrow
 
@@ -8,22 +8,37 @@ import (
 	"entgo.io/ent/dialect/sql"
 )
 
-// Rows narrows a query or a mutation to the rows of the predicate. A builder that cannot be narrowed is an error.
-func Rows(builder any, predicate func(*sql.Selector) *sql.Predicate) error {
-	b, ok := builder.(interface {
+// Condition writes what a rule asks of a row of the table.
+type Condition func(b *sql.Builder, table string)
+
+// Rows narrows a query or a mutation to the rows of the condition. A builder that cannot be narrowed is
+// an error.
+func Rows(builder any, c Condition) error {
+	switch b := builder.(type) {
+	case interface{ Narrow(c Condition) }: // a query, by the template rules
+		b.Narrow(c)
+	case interface {
 		WhereP(ps ...func(*sql.Selector))
-	})
-	if !ok {
+	}: // a mutation
+		b.WhereP(Predicate(c))
+	default:
 		return fmt.Errorf("%T cannot be narrowed to the rows that the viewer may see", builder)
 	}
-	b.WhereP(func(s *sql.Selector) { Selector(s, predicate(s)) })
 	return nil
 }
 
-// Selector narrows s to the rows of p. Selector.Where would not do: after the caller's s.Or() it widens.
-func Selector(s *sql.Selector, p *sql.Predicate) {
-	if prior := s.P(); prior != nil {
-		p = sql.And(prior, p)
-	}
-	s.SetP(p)
+// Predicate is the condition as ent takes it.
+func Predicate(c Condition) func(*sql.Selector) {
+	return func(s *sql.Selector) { Selector(s, c) }
+}
+
+// Selector narrows s. Its method Where would not do: after an s.Or() of the caller it widens.
+func Selector(s *sql.Selector, c Condition) {
+	prior, table := s.P(), s.TableName()
+	s.SetP(sql.P(func(b *sql.Builder) {
+		c(b, table)
+		if prior != nil {
+			b.WriteString(" AND (").Join(prior).WriteByte(')')
+		}
+	}))
 }

@@ -114,14 +114,12 @@ func (r Rules) columns(m ent.Mutation, v viewer.Viewer, editable []string) error
 
 // own narrows a query or a mutation to the rows of a person whose account is not deleted.
 func (r Rules) own(builder any, id int) error {
-	return narrow.Rows(builder, func(s *sql.Selector) *sql.Predicate {
-		own := sql.EQ(s.C(r.Owner), id)
-		if s.TableName() == accounts {
-			return own
+	owner := r.Owner
+	return narrow.Rows(builder, func(b *sql.Builder, table string) {
+		b.WriteString(table + "." + owner + " = ").Arg(id)
+		if table != accounts {
+			b.WriteString(" AND EXISTS (SELECT 1 FROM users WHERE id = ").Arg(id).WriteString(" AND NOT is_deleted)")
 		}
-		return sql.And(own, sql.P(func(b *sql.Builder) {
-			b.WriteString("EXISTS (SELECT 1 FROM users WHERE id = ").Arg(id).WriteString(" AND NOT is_deleted)")
-		}))
 	})
 }
 
@@ -196,4 +194,4 @@ func Deny(format string, args ...any) error { return &denial{fmt.Sprintf(format,
 func (d *denial) Error() string { return ErrForbidden.Error() + ": " + d.reason }
 
 // Is makes it ErrForbidden and privacy.Deny.
-func (d *denial) Is(target error) bool { return target == ErrForbidden || target == privacy.Deny } //nolint:errorlint // It is asked for by errors.Is.
+func (d *denial) Is(target error) bool { return target == ErrForbidden || target == privacy.Deny }

@@ -76,10 +76,11 @@ func (c Columns) apply(ctx context.Context, m ent.Mutation) error {
 
 // stamp keeps the columns in step: whoever is deleted was deleted at some time.
 func (c Columns) stamp(ctx context.Context, m ent.Mutation) error {
-	deleted, set := m.Field(c.Deleted)
+	value, set := m.Field(c.Deleted)
 	_, timed := m.Field(c.At)
+	deleted, _ := value.(bool)
 	switch {
-	case deleted == true:
+	case deleted:
 		for _, column := range append([]string{c.At}, c.Stamps...) {
 			if _, set := m.Field(column); set {
 				continue
@@ -96,13 +97,17 @@ func (c Columns) stamp(ctx context.Context, m ent.Mutation) error {
 	return nil
 }
 
-func (c Columns) alive(s *sql.Selector) *sql.Predicate { return sql.IsFalse(s.C(c.Deleted)) }
+func (c Columns) alive(b *sql.Builder, table string) {
+	b.WriteString("NOT " + table + "." + c.Deleted)
+}
 
 // Hide hides deleted rows from an edge predicate, whose selector carries the context of its query.
 func Hide(s *sql.Selector, deleted string) {
-	if !viewer.DeletedIncluded(s.Context()) {
-		narrow.Selector(s, sql.IsFalse(s.C(deleted)))
+	if viewer.DeletedIncluded(s.Context()) {
+		return
 	}
+	column := s.C(deleted)
+	narrow.Selector(s, func(b *sql.Builder, _ string) { b.WriteString("NOT ").Ident(column) })
 }
 
 // From hides what hangs on a deleted row from a query that starts at that row.
@@ -111,9 +116,9 @@ func From(table, deleted string, id int) func(*sql.Selector) {
 		if viewer.DeletedIncluded(s.Context()) {
 			return
 		}
-		row := sql.Dialect(s.Dialect()).Table(table)
-		alive := sql.Dialect(s.Dialect()).Select(row.C("id")).From(row).
-			Where(sql.And(sql.EQ(row.C("id"), id), sql.IsFalse(row.C(deleted))))
-		narrow.Selector(s, sql.Exists(alive))
+		narrow.Selector(s, func(b *sql.Builder, _ string) {
+			b.WriteString("EXISTS (SELECT 1 FROM ").WriteString(table).WriteString(" WHERE id = ").Arg(id)
+			b.WriteString(" AND NOT ").WriteString(deleted).WriteByte(')')
+		})
 	}
 }
