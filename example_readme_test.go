@@ -16,6 +16,7 @@ func Example_readme() {
 	// Output:
 	// ada@example.org, user, 1 file
 	// this link was used before
+	// not for Ada; she has 1 file
 }
 
 func readme(ctx context.Context, hash, nonce string) error {
@@ -60,6 +61,16 @@ func readme(ctx context.Context, hash, nonce string) error {
 	})
 	if errors.Is(err, models.ErrUnique) {
 		fmt.Println("this link was used before")
+	}
+
+	asAda := models.AsUser(ctx, ada)
+	mine, err := store.File.Query().All(asAda) // Ada's files alone
+	if err != nil {
+		return err
+	}
+	err = store.User.UpdateOne(ada).SetIsAdmin(true).Exec(asAda)
+	if errors.Is(err, models.ErrForbidden) {
+		fmt.Println("not for Ada; she has", len(mine), "file")
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -48,9 +47,7 @@ const rules = `
 
 func TestRules_InReadme(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("README.md")
-	check(t, err)
-	if !strings.Contains(string(readme), rules) {
+	if !strings.Contains(read(t, "README.md"), rules) {
 		t.Errorf("README.md does not show this table:\n%s", rules)
 	}
 }

@@ -13,8 +13,11 @@ type Viewer = viewer.Viewer
 // WithViewer returns a context in which a signed-in person asks.
 func WithViewer(ctx context.Context, v Viewer) context.Context { return viewer.NewContext(ctx, v) }
 
-// AsUser returns a context in which u asks, with the rights that u has.
+// AsUser returns a context in which u asks, with the rights that u has; nil is anonymous.
 func AsUser(ctx context.Context, u *ent.User) context.Context {
+	if u == nil {
+		return AsAnonymous(ctx)
+	}
 	return viewer.NewContext(ctx, Viewer{UserID: u.ID, Admin: u.IsAdmin})
 }
 

@@ -2,10 +2,13 @@ package models_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/reviewpoint/models"
 	"github.com/reviewpoint/models/ent"
+	"github.com/reviewpoint/models/ent/auditlog"
 )
 
 func TestViewerFrom(t *testing.T) {
@@ -31,4 +34,121 @@ func TestViewerFrom(t *testing.T) {
 			t.Errorf("%s: %v asks, want %v", tt.name, v, tt.want)
 		}
 	}
+}
+
+// TestViewer_Impossible tries viewers that cannot be anybody: a sentinel, and nothing changed.
+func TestViewer_Impossible(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		w := newWorld(t, ctx, s)
+		gone := must(newUser(s).SetIsAdmin(true).Save(ctx))(t)
+		check(t, s.SoftDeleteUser(ctx, gone.ID))
+		disabled := must(newUser(s).SetIsActive(false).SetIsAdmin(true).Save(ctx))(t)
+		for _, tt := range []struct {
+			name   string
+			viewer models.Viewer
+			reads  bool // what an administrator's word allows, though not to change anything
+		}{
+			{"negative id", models.Viewer{UserID: -1}, false},
+			{"negative id of an administrator", models.Viewer{UserID: -1, Admin: true}, false},
+			{"administrator without a name", models.Viewer{Admin: true}, false},
+			{"unknown id", models.Viewer{UserID: 424242}, false},
+			{"unknown administrator", models.Viewer{UserID: 424242, Admin: true}, true},
+			{"deleted user", models.Viewer{UserID: gone.ID}, false},
+			{"deleted administrator", models.Viewer{UserID: gone.ID, Admin: true}, true},
+			{"disabled administrator", models.Viewer{UserID: disabled.ID, Admin: true}, true},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				before := w.dump(t, ctx)
+				as := models.WithViewer(ctx, tt.viewer)
+				own := &ent.User{ID: tt.viewer.UserID}
+				for name, err := range map[string]error{
+					"create a file":      newFile(s, own).Exec(as),
+					"create many":        s.File.CreateBulk(newFile(s, own), newFile(s, own)).Exec(as),
+					"update by id":       s.User.UpdateOneID(w.target.ID).SetName("n").Exec(as),
+					"update own":         s.User.UpdateOneID(tt.viewer.UserID).SetName("n").Exec(as),
+					"bulk update":        s.User.Update().SetName("n").Exec(as),
+					"delete by id":       s.File.DeleteOneID(w.file.ID).Exec(as),
+					"hard delete":        s.User.DeleteOneID(w.target.ID).Exec(models.HardDelete(as)),
+					"SoftDeleteUser":     s.SoftDeleteUser(as, w.target.ID),
+					"RestoreUser":        s.RestoreUser(as, gone.ID),
+					"update with InTx":   s.InTx(as, func(ctx context.Context) error { return s.User.Update().SetBio("b").Exec(ctx) }),
+					"update the deleted": s.User.Update().SetName("n").Exec(models.IncludeDeleted(as)),
+				} {
+					if !errors.Is(err, models.ErrForbidden) {
+						t.Errorf("%s: %v, want ErrForbidden", name, err)
+					}
+				}
+				if n, err := s.File.Query().Count(as); (n > 0) != tt.reads || err != nil && !errors.Is(err, models.ErrForbidden) {
+					t.Errorf("sees %d files (%v)", n, err)
+				}
+				if w.dump(t, ctx) != before {
+					t.Error("something changed")
+				}
+			})
+		}
+	})
+}
+
+// TestViewer_FinishedTx uses the context of a transaction that has ended.
+func TestViewer_FinishedTx(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		w := newWorld(t, ctx, s)
+		var finished context.Context
+		check(t, s.InTx(ctx, func(ctx context.Context) error {
+			finished = ctx //nolint:fatcontext // The test is about a context that outlives its transaction.
+			return s.User.UpdateOne(w.target).SetName("in").Exec(ctx)
+		}))
+		before := w.dump(t, ctx)
+		for _, as := range []context.Context{finished, models.AsUser(finished, w.target), models.AsUser(finished, w.admin)} {
+			_, read := s.User.Get(as, w.target.ID)
+			for name, err := range map[string]error{
+				"update": s.User.UpdateOne(w.target).SetName("out").Exec(as),
+				"delete": s.File.DeleteOne(w.file).Exec(as),
+				"create": newFile(s, w.target).Exec(as),
+				"InTx":   s.InTx(as, func(ctx context.Context) error { return newFile(s, w.target).Exec(ctx) }),
+				"read":   read,
+			} {
+				if !errors.Is(err, models.ErrTxDone) {
+					t.Errorf("%s: %v, want ErrTxDone", name, err)
+				}
+			}
+		}
+		if w.dump(t, ctx) != before {
+			t.Error("something changed")
+		}
+	})
+}
+
+func TestViewer_String(t *testing.T) {
+	t.Parallel()
+	for want, v := range map[string]models.Viewer{
+		"anonymous":                          {},
+		"user:7":                             {UserID: 7, Label: "not shown"},
+		"user:8":                             {UserID: 8, Admin: true},
+		"admin:ops":                          {Admin: true, Label: "ops"},
+		"system":                             {System: true},
+		"system:bad\uFFFDlabel\uFFFD":        {System: true, Label: "bad\x00label\xff"},
+		"system:" + strings.Repeat("я", 248): {System: true, Label: strings.Repeat("я", 300)},
+	} {
+		if got := v.String(); got != want {
+			t.Errorf("%#v is %q, want %q", v, got, want)
+		}
+	}
+}
+
+// TestViewer_Labels puts every label in the trail, however odd.
+func TestViewer_Labels(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		for _, label := range []string{"", "задание", "bad\x00label\xff", strings.Repeat("🦉", 400)} {
+			as := models.AsSystem(ctx, label)
+			u := must(newUser(s).Save(as))(t)
+			v, _ := models.ViewerFrom(as)
+			if got := must(s.AuditLog.Query().Where(auditlog.EntityID(u.ID)).Only(ctx))(t).Actor; got != v.String() {
+				t.Errorf("actor is %q, want %q", got, v)
+			}
+		}
+	})
 }

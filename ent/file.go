@@ -218,11 +218,10 @@ func (m *FileMutation) Atomic(ctx context.Context, fn func(context.Context) erro
 // could update instead, as an upsert. Nobody else changes them before the transaction ends.
 func (m *FileMutation) Lock(ctx context.Context) ([]int, error) {
 	query := m.Client().File.Query().Where(m.predicates...).Order(file.ByID())
-	if id, ok := m.ID(); ok {
-		query.Where(file.ID(id))
-	}
 	if m.op.Is(OpCreate) {
 		query.Where(file.Or(m.rivals()...))
+	} else if id, ok := m.ID(); ok {
+		query.Where(file.ID(id))
 	}
 	if m.driver.Dialect() == dialect.Postgres {
 		query.ForUpdate()
@@ -242,9 +241,11 @@ func (m *FileMutation) rivals() []predicate.File {
 // Upserts reports whether the mutation was carried out as an upsert.
 func (m *FileMutation) Upserts() bool { return m.upserts }
 
-// Only confines the mutation to the rows with these ids, whatever its predicates were.
-func (m *FileMutation) Only(ids []int) {
+// Only confines the mutation to the rows with these ids, whatever its predicates are, until it is restored.
+func (m *FileMutation) Only(ids []int) (restore func()) {
+	predicates := m.predicates
 	m.predicates = []predicate.File{file.IDIn(ids...)}
+	return func() { m.predicates = predicates }
 }
 
 // Rows reads rows by their ids, in order.

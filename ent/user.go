@@ -327,11 +327,10 @@ func (m *UserMutation) Atomic(ctx context.Context, fn func(context.Context) erro
 // could update instead, as an upsert. Nobody else changes them before the transaction ends.
 func (m *UserMutation) Lock(ctx context.Context) ([]int, error) {
 	query := m.Client().User.Query().Where(m.predicates...).Order(user.ByID())
-	if id, ok := m.ID(); ok {
-		query.Where(user.ID(id))
-	}
 	if m.op.Is(OpCreate) {
 		query.Where(user.Or(m.rivals()...))
+	} else if id, ok := m.ID(); ok {
+		query.Where(user.ID(id))
 	}
 	if m.driver.Dialect() == dialect.Postgres {
 		query.ForUpdate()
@@ -356,9 +355,11 @@ func (m *UserMutation) rivals() []predicate.User {
 // Upserts reports whether the mutation was carried out as an upsert.
 func (m *UserMutation) Upserts() bool { return m.upserts }
 
-// Only confines the mutation to the rows with these ids, whatever its predicates were.
-func (m *UserMutation) Only(ids []int) {
+// Only confines the mutation to the rows with these ids, whatever its predicates are, until it is restored.
+func (m *UserMutation) Only(ids []int) (restore func()) {
+	predicates := m.predicates
 	m.predicates = []predicate.User{user.IDIn(ids...)}
+	return func() { m.predicates = predicates }
 }
 
 // Rows reads rows by their ids, in order.

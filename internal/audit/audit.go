@@ -73,8 +73,8 @@ type mutation interface {
 	// Lock returns the ids of the rows that the mutation is about, in order, and locks them. For a
 	// creation they are those that it could update instead, as an upsert.
 	Lock(ctx context.Context) ([]int, error)
-	// Only confines the mutation to the rows with these ids.
-	Only(ids []int)
+	// Only confines the mutation to the rows with these ids, until it is restored.
+	Only(ids []int) (restore func())
 	// Rows reads rows by their ids, in order.
 	Rows(ctx context.Context, ids []int) ([]Row, error)
 	// Row is the row of a node.
@@ -167,8 +167,8 @@ func (c Changes) change(ctx context.Context, m mutation, next ent.Mutator) (valu
 	if err != nil {
 		return nil, err
 	}
+	defer m.Only(nil)() // The transaction may be tried again.
 	if len(ids) == 0 {
-		m.Only(nil)
 		return next.Mutate(ctx, m)
 	}
 	changed := 0
