@@ -7,10 +7,11 @@ import (
 	"github.com/reviewpoint/models/internal/viewer"
 )
 
-// Viewer is who is asking. The zero value is an anonymous visitor.
+// Viewer is who is asking. The zero value is an anonymous visitor. A person has a UserID, which is that
+// of an account; an administrator may have a Label instead. Any other is refused with ErrForbidden.
 type Viewer = viewer.Viewer
 
-// WithViewer returns a context in which a signed-in person asks.
+// WithViewer returns a context in which a signed-in person asks. Admin is taken on the caller's word.
 func WithViewer(ctx context.Context, v Viewer) context.Context { return viewer.NewContext(ctx, v) }
 
 // AsUser returns a context in which u asks, with the rights that u has; nil is anonymous.
@@ -33,8 +34,10 @@ func AsSystem(ctx context.Context, label string) context.Context {
 // ViewerFrom returns who asks in ctx, and whether anybody was named.
 func ViewerFrom(ctx context.Context) (Viewer, bool) { return viewer.FromContext(ctx) }
 
-// IncludeDeleted returns a context whose queries also see rows that are softly deleted.
+// IncludeDeleted returns a context whose queries, edges and updates also see rows that are softly
+// deleted. Whose rows they are counts as before.
 func IncludeDeleted(ctx context.Context) context.Context { return viewer.IncludeDeleted(ctx) }
 
-// HardDelete returns a context whose deletes remove the row for good.
+// HardDelete returns a context whose deletes of users remove the row for good, a softly deleted one
+// too, and the files with it. Administrators and the system may.
 func HardDelete(ctx context.Context) context.Context { return viewer.HardDelete(ctx) }
