@@ -31,6 +31,7 @@ const rules = `
 | users | update by id, bulk update (name, bio, avatar_url, preferences) | no viewer | no | yes | hidden | yes | yes |
 | users | set is_admin, set is_active, set email, set is_deleted, set last_login_at, set tokens_valid_after | no viewer | no | no | no | yes | yes |
 | users | set hashed_password, modified update | no viewer | no | no | no | no | yes |
+| users | add files, remove files | no viewer | no | no | no | not audited | not audited |
 | users | delete by id, bulk delete, hard delete | no viewer | no | no | no | yes | yes |
 | files | get, list, count, exist, aggregate, edge, eager load, edge predicate | no viewer | no | yes | hidden | yes | yes |
 | files | create, bulk create | no viewer | no | yes | no | yes | yes |
@@ -262,6 +263,8 @@ func (w *world) userOperations() map[string]operation {
 		"modified update": set(func(u *ent.UserUpdate) {
 			u.Modify(func(u *sql.UpdateBuilder) { u.Set(user.FieldIsAdmin, true) })
 		}),
+		"add files":    set(func(u *ent.UserUpdate) { u.AddFileIDs(w.file.ID) }),
+		"remove files": set(func(u *ent.UserUpdate) { u.RemoveFileIDs(w.file.ID) }),
 		"delete by id": func(ctx context.Context) (int, error) { return 1, w.User.DeleteOneID(id).Exec(ctx) },
 		"bulk delete":  func(ctx context.Context) (int, error) { return w.User.Delete().Where(user.ID(id)).Exec(ctx) },
 		"hard delete": func(ctx context.Context) (int, error) {

@@ -42,6 +42,7 @@ func TestViewer_Impossible(t *testing.T) {
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
 		w := newWorld(t, ctx, s)
 		gone := must(newUser(s).SetIsAdmin(true).Save(ctx))(t)
+		check(t, newFile(s, gone).Exec(ctx))
 		check(t, s.SoftDeleteUser(ctx, gone.ID))
 		disabled := must(newUser(s).SetIsActive(false).SetIsAdmin(true).Save(ctx))(t)
 		for _, tt := range []struct {
