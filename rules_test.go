@@ -29,7 +29,7 @@ const rules = `
 | users | get, list, count, exist, aggregate, edge, eager load, edge predicate | no viewer | no | yes | hidden | yes | yes |
 | users | create, bulk create, upsert | no viewer | no | no | no | no | yes |
 | users | update by id, bulk update (name, bio, avatar_url, preferences) | no viewer | no | yes | hidden | yes | yes |
-| users | set is_admin, set is_active, set email, set is_deleted, set last_login_at, set tokens_valid_after | no viewer | no | no | no | yes | yes |
+| users | set is_admin, set is_active, set email, set is_deleted, set last_login_at, set tokens_valid_after, clear tokens_valid_after | no viewer | no | no | no | yes | yes |
 | users | set hashed_password, modified update | no viewer | no | no | no | no | yes |
 | users | add files, remove files | no viewer | no | no | no | not audited | not audited |
 | users | delete by id, bulk delete, hard delete | no viewer | no | no | no | yes | yes |
@@ -68,7 +68,7 @@ func newWorld(t *testing.T, ctx context.Context, s *models.Store) *world {
 	t.Helper()
 	w := &world{
 		Store:  s,
-		target: must(newUser(s).Save(ctx))(t),
+		target: must(newUser(s).SetTokensValidAfter(time.Now()).Save(ctx))(t),
 		other:  must(newUser(s).Save(ctx))(t),
 		admin:  must(newUser(s).SetIsAdmin(true).Save(ctx))(t),
 		token:  must(newToken(s, "jti", time.Now()).Save(ctx))(t),
@@ -252,14 +252,15 @@ func (w *world) userOperations() map[string]operation {
 		"update by id": func(ctx context.Context) (int, error) {
 			return one(w.User.UpdateOneID(id).SetName("n").ClearBio().SetAvatarURL("a").SetPreferences(map[string]any{"a": 1}).Save(ctx))
 		},
-		"bulk update":            set(func(u *ent.UserUpdate) { u.SetName("n").SetBio("b").ClearAvatarURL().ClearPreferences() }),
-		"set is_admin":           set(func(u *ent.UserUpdate) { u.SetIsAdmin(true) }),
-		"set is_active":          set(func(u *ent.UserUpdate) { u.SetIsActive(false) }),
-		"set email":              set(func(u *ent.UserUpdate) { u.SetEmail("new@example.org") }),
-		"set is_deleted":         set(func(u *ent.UserUpdate) { u.SetIsDeleted(true) }),
-		"set last_login_at":      set(func(u *ent.UserUpdate) { u.SetLastLoginAt(time.Now()) }),
-		"set tokens_valid_after": set(func(u *ent.UserUpdate) { u.SetTokensValidAfter(time.Now()) }),
-		"set hashed_password":    set(func(u *ent.UserUpdate) { u.SetHashedPassword("new") }),
+		"bulk update":              set(func(u *ent.UserUpdate) { u.SetName("n").SetBio("b").ClearAvatarURL().ClearPreferences() }),
+		"set is_admin":             set(func(u *ent.UserUpdate) { u.SetIsAdmin(true) }),
+		"set is_active":            set(func(u *ent.UserUpdate) { u.SetIsActive(false) }),
+		"set email":                set(func(u *ent.UserUpdate) { u.SetEmail("new@example.org") }),
+		"set is_deleted":           set(func(u *ent.UserUpdate) { u.SetIsDeleted(true) }),
+		"set last_login_at":        set(func(u *ent.UserUpdate) { u.SetLastLoginAt(time.Now()) }),
+		"set tokens_valid_after":   set(func(u *ent.UserUpdate) { u.SetTokensValidAfter(time.Now()) }),
+		"clear tokens_valid_after": set(func(u *ent.UserUpdate) { u.ClearTokensValidAfter() }),
+		"set hashed_password":      set(func(u *ent.UserUpdate) { u.SetHashedPassword("new") }),
 		"modified update": set(func(u *ent.UserUpdate) {
 			u.Modify(func(u *sql.UpdateBuilder) { u.Set(user.FieldIsAdmin, true) })
 		}),
