@@ -47,10 +47,15 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintln(stderr, "reviewpoint: "+oneLine(err))
 	if errors.As(err, new(failure)) {
+		fmt.Fprintln(stderr, "reviewpoint: "+oneLine(err))
 		return exitFailed
 	}
+	text, _, isURL := strings.Cut(oneLine(err), "://")
+	if isURL { // which holds a password
+		text += "://...: give the database URL as --db URL"
+	}
+	fmt.Fprintln(stderr, "reviewpoint: "+text)
 	return exitUsage
 }
 

@@ -80,7 +80,7 @@ func (db *DB) Exec(ctx context.Context, query string, args, v any) error {
 // Query is ent's way to run a query.
 func (db *DB) Query(ctx context.Context, query string, args, v any) error {
 	if unitFrom(ctx, db) != nil || db.isRead(query) {
-		return sql.Conn{ExecQuerier: db}.Query(ctx, query, args, v)
+		return scanned(v, sql.Conn{ExecQuerier: db}.Query(ctx, query, args, v))
 	}
 	// INSERT ... RETURNING: the writer is given back when the rows are closed.
 	conn, err := db.acquire(ctx)
@@ -92,7 +92,26 @@ func (db *DB) Query(ctx context.Context, query string, args, v any) error {
 	}
 	answer := v.(*sql.Rows)
 	answer.ColumnScanner = &leasedRows{answer.ColumnScanner, conn}
-	return nil
+	return scanned(v, nil)
+}
+
+// scanned makes the answer to a query, unless that has failed, say nothing of values that it cannot scan.
+func scanned(v any, err error) error {
+	if answer, ok := v.(*sql.Rows); ok && err == nil {
+		answer.ColumnScanner = silentRows{answer.ColumnScanner}
+	}
+	return err
+}
+
+// silentRows cuts the value from the errors of Scan.
+type silentRows struct{ sql.ColumnScanner }
+
+func (r silentRows) Scan(dest ...any) error {
+	err := r.ColumnScanner.Scan(dest...)
+	if cause := errors.Unwrap(err); cause != nil && strings.HasPrefix(err.Error(), "sql: Scan error") {
+		return errors.New(strings.TrimSuffix(err.Error(), cause.Error()) + "it does not fit the type that it is read into")
+	}
+	return err
 }
 
 // ExecContext runs a statement in the transaction that ctx carries, or else on the writer.

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -75,8 +76,8 @@ func contextError(ctx context.Context) error {
 	return context.DeadlineExceeded
 }
 
-// translatePostgres composes the text anew: the server's may be in any language, and its details and
-// the messages of data errors (class 22) hold values of the row.
+// translatePostgres composes the text anew: the server's may be in any language, and its details, and
+// some of its messages, hold values of the row.
 func translatePostgres(ctx context.Context, e *pq.Error) error {
 	out := &Error{Code: string(e.Code), Constraint: e.Constraint}
 	switch e.Code {
@@ -101,11 +102,24 @@ func translatePostgres(ctx context.Context, e *pq.Error) error {
 		out.kind, out.text = ErrReadOnly, ErrReadOnly.Error()
 	default:
 		out.text = e.Message
-		if class := e.Code.Class(); class == "22" || class == "23" || class == "P0" {
-			out.text = strings.ReplaceAll(e.Code.Name(), "_", " ")
+		if quotesValues(e) {
+			out.text = cmp.Or(strings.ReplaceAll(e.Code.Name(), "_", " "), "error raised by the database")
 		}
 	}
 	return out
+}
+
+// quotesValues reports whether the message may hold a value: that of a data error, of one that a
+// function raises, or of a name that a statement made from a value when it ran. A name that stands in
+// the statement itself has a position there.
+func quotesValues(e *pq.Error) bool {
+	switch e.Code.Class() {
+	case "22", "23", "P0":
+		return true
+	case "42":
+		return e.Position == "" && e.Code != "42501" // insufficient_privilege
+	}
+	return e.Code.Name() == "" // a code of somebody's own
 }
 
 // Result codes of SQLite (https://sqlite.org/rescode.html).
@@ -129,8 +143,11 @@ const (
 // primary is the result code without its extension.
 func primary(code int) int { return code & 0xff }
 
-// translateSQLite keeps SQLite's text, which names tables and columns and never values.
+// translateSQLite keeps SQLite's text, which names tables and columns, and a value in one case alone.
 func translateSQLite(ctx context.Context, code int, text string) error {
+	if strings.HasPrefix(text, "bad JSON path") {
+		text = "bad JSON path"
+	}
 	out := &Error{Code: fmt.Sprintf("SQLite %d", code), sqlite: code, text: text}
 	switch code {
 	case sqliteConstraintUnique, sqliteConstraintPrimaryKey, sqliteConstraintRowID:

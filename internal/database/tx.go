@@ -359,7 +359,7 @@ func (t *tx) Exec(ctx context.Context, query string, args, v any) error {
 
 // Query is ent's way to run a query.
 func (t *tx) Query(ctx context.Context, query string, args, v any) error {
-	return sql.Conn{ExecQuerier: t.unit}.Query(ctx, query, args, v)
+	return scanned(v, sql.Conn{ExecQuerier: t.unit}.Query(ctx, query, args, v))
 }
 
 // ExecContext runs a statement in the transaction.

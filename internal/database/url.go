@@ -172,7 +172,7 @@ func parsePostgres(rest string) (target, error) {
 // hasUserBehindHost reports whether a /, ? or # in the password has ended the host too early, so that
 // the rest of the password would be shown as the name of the database.
 func hasUserBehindHost(u *url.URL) bool {
-	return strings.Contains(u.EscapedPath(), "@") || u.Fragment != "" || (u.User == nil && strings.Contains(u.RawQuery, "@") && !strings.Contains(u.RawQuery, "="))
+	return strings.Contains(u.EscapedPath(), "@") || u.Fragment != "" || strings.Contains(u.RawQuery, "@")
 }
 
 // cutHosts takes a list of several hosts out of an URL without its scheme: net/url reads only one,

@@ -1,0 +1,161 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/reviewpoint/models"
+	"github.com/reviewpoint/models/internal/cli"
+)
+
+// What the database is full of before the commands run.
+var planted = []string{"canary-hash-0f3a", "canary-address@example.org", "canary-name-18e4", "canary-file.pdf", "canary-jti-7b21", "canary-nonce-c95d"}
+
+// commands are all that work on a database.
+var commands = [][]string{{"demo"}, {"doctor"}, {"migrate", "status"}, {"migrate", "apply"}, {"audit", "list"}}
+
+// show returns all that a command writes, whichever way it is given the URL.
+func show(t *testing.T, env string, args ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	getenv := func(name string) string { return map[string]string{"REVIEWPOINT_DB_URL": env}[name] }
+	code := cli.Run(t.Context(), args, getenv, &out, &out)
+	if out.Len() == 0 {
+		t.Errorf("%v exits with %d and writes nothing, so there is nothing to search", args, code)
+	}
+	return out.String()
+}
+
+func wantNoSecret(t *testing.T, what, text string, secrets ...string) {
+	t.Helper()
+	for _, secret := range secrets {
+		if strings.Contains(text, secret) {
+			t.Errorf("%s shows %q: %s", what, secret, text)
+		}
+	}
+}
+
+// TestSecrets_OfRows runs every command on a database with rows of people.
+func TestSecrets_OfRows(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, url string, store *models.Store) {
+		ctx := models.AsSystem(t.Context(), "test")
+		if _, err := store.Migrate(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := plant(t, store); err != nil {
+			t.Fatal(err)
+		}
+		secrets := append(passwordOf(t, url), planted...)
+		for _, edit := range []string{"", "UPDATE atlas_schema_revisions SET hash = 'of another text'", "DELETE FROM atlas_schema_revisions"} {
+			if edit != "" {
+				if _, err := store.ExecContext(ctx, edit); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, command := range commands {
+				secrets := secrets
+				if command[0] == "audit" { // which is made to show whose address or name has changed
+					secrets = slices.DeleteFunc(slices.Clone(secrets), func(s string) bool { return s == planted[1] || s == planted[2] })
+				}
+				for _, args := range [][]string{command, append([]string{"--json"}, command...)} {
+					wantNoSecret(t, fmt.Sprint(args), show(t, "", append(args, "--db", url)...), secrets...)
+					wantNoSecret(t, fmt.Sprint(args), show(t, url, args...), secrets...)
+				}
+			}
+		}
+	})
+}
+
+func plant(t *testing.T, store *models.Store) error {
+	t.Helper()
+	ctx := models.AsSystem(t.Context(), "test")
+	return store.InTx(ctx, func(ctx context.Context) error {
+		u, err := store.User.Create().SetHashedPassword(planted[0]).SetEmail(planted[1]).SetName(planted[2]).Save(ctx)
+		if err != nil {
+			return err
+		}
+		return errors.Join(
+			store.File.Create().SetUser(u).SetFilename(planted[3]).SetContentType("application/pdf").Exec(ctx),
+			store.BlacklistedToken.Create().SetJti(planted[4]).SetExpiresAt(u.CreatedAt).Exec(ctx),
+			store.UsedPasswordResetToken.Create().SetEmail(planted[1]).SetNonce(planted[5]).Exec(ctx),
+		)
+	})
+}
+
+// passwordOf returns the password in the URL, unless it is a short one, which stands in many a text.
+func passwordOf(t *testing.T, raw string) []string {
+	t.Helper()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if password, _ := u.User.Password(); len(password) >= 12 {
+		return []string{password}
+	}
+	return nil
+}
+
+// TestSecrets_OfBadURLs gives every command URLs that it cannot use.
+func TestSecrets_OfBadURLs(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{
+		"postgres://app:" + canary + "@127.0.0.1:1/db", "postgres://app:" + canary + "@127.0.0.1:1,127.0.0.1:2/db",
+		"postgres://app@127.0.0.1:1/db?password=" + canary, "postgres://app:" + canary + "@127.0.0.1:1/db?sslmode=nosuch",
+		"postgres://app:" + canary + "@127.0.0.1:1/db?connect_timeout=soon", "postgres://app:" + canary + "@127.0.0.1:port/db",
+		"postgres://app:" + canary + "%zz@127.0.0.1:1/db", "postgres://app:x/" + canary + "@127.0.0.1:1/db", "postgres://app:x#" + canary + "@127.0.0.1:1/db",
+		"postgres://app:" + canary + "?x@127.0.0.1:1/db", "postgresql+asyncpg://app:" + canary + "@127.0.0.1:1/db",
+		"mysql://app:" + canary + "@127.0.0.1/db", "app:" + canary + "@127.0.0.1/db", "app:" + canary + "@127.0.0.1://db", canary, "=" + canary,
+	} {
+		t.Run(strings.ReplaceAll(strings.ReplaceAll(bad, canary, "CANARY"), "/", "|"), func(t *testing.T) {
+			t.Parallel()
+			for _, command := range commands {
+				for _, args := range [][]string{command, append([]string{"--json"}, command...)} {
+					wantNoSecret(t, fmt.Sprint(args), show(t, "", append(slices.Clone(args), "--db", bad)...), canary)
+					wantNoSecret(t, fmt.Sprint(args), show(t, "", append(slices.Clone(args), "--db="+bad)...), canary)
+					wantNoSecret(t, fmt.Sprint(args), show(t, bad, args...), canary)
+				}
+			}
+		})
+	}
+}
+
+// TestSecrets_OfWrongUse puts the URL where it does not belong.
+func TestSecrets_OfWrongUse(t *testing.T) {
+	t.Parallel()
+	const bad = "postgres://app:" + canary + "@127.0.0.1:1/db"
+	file := "sqlite://" + filepath.ToSlash(t.TempDir()) + "/test.db"
+	for name, args := range map[string][]string{
+		"an argument":                  {bad},
+		"an argument of demo":          {"demo", bad},
+		"an argument of doctor":        {"doctor", "--db", file, bad},
+		"an argument of migrate":       {"migrate", bad},
+		"an argument of migrate apply": {"migrate", "apply", bad},
+		"an argument of help":          {"help", bad},
+		"an argument of completion":    {"completion", "bash", bad},
+		"-d":                           {"demo", "-d" + bad},
+		"-db":                          {"demo", "-db", bad},
+		"-db=":                         {"demo", "-db=" + bad},
+		"--json=":                      {"doctor", "--json=" + bad},
+		"--URL":                        {"--" + bad},
+		"--database=":                  {"demo", "--database=" + bad},
+		"--database":                   {"demo", "--database", bad},
+		"no URL":                       {"demo", "--db"},
+		"two URLs":                     {"migrate", "status", "--db", file, "--db", bad, bad},
+		"help":                         {"demo", "--help", "--db", bad},
+		"completion of the URL":        {"__complete", "demo", "--db", bad, ""},
+		"usage of migrate":             {"migrate", "--db", bad},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wantNoSecret(t, fmt.Sprint(args), show(t, bad, args...), canary)
+		})
+	}
+}
