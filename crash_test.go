@@ -439,7 +439,7 @@ func (tr *trail) verify(t *testing.T, ctx context.Context, s *models.Store, ops 
 		byActor[row.Actor] = append(byActor[row.Actor], row)
 	}
 	for _, op := range ops {
-		whole(t, op, byActor[op.Actor])
+		wantWhole(t, op, byActor[op.Actor])
 		delete(byActor, op.Actor)
 		for _, f := range op.Files {
 			tr.rows[rowKey{file.Label, f.ID}] = map[string]any{file.FieldFilename: f.Name}
@@ -455,8 +455,8 @@ func (tr *trail) verify(t *testing.T, ctx context.Context, s *models.Store, ops 
 	tr.compare(t, ctx, s)
 }
 
-// whole checks that an operation has the rows that it should have, and each once.
-func whole(t *testing.T, op deed, rows []*ent.AuditLog) {
+// wantWhole checks that an operation has the rows that it should have, and each once.
+func wantWhole(t *testing.T, op deed, rows []*ent.AuditLog) {
 	t.Helper()
 	if len(rows) != len(op.Changes) {
 		t.Errorf("%s has %d rows, want %d: %+v", op.Actor, len(rows), len(op.Changes), op.Changes)

@@ -391,7 +391,13 @@ func (w *world) auditOperations() map[string]operation {
 	}
 }
 
-func one[T any](_ *T, err error) (int, error) { return 1, err }
+// one counts 1 for an answer, and 0 for ErrNotFound.
+func one[T any](_ T, err error) (int, error) {
+	if errors.Is(err, models.ErrNotFound) {
+		return 0, nil
+	}
+	return 1, err
+}
 
 func many[T any](rows []T, err error) (int, error) { return len(rows), err }
 

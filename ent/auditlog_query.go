@@ -27,6 +27,7 @@ type AuditLogQuery struct {
 	inters     []Interceptor
 	predicates []predicate.AuditLog
 	modifiers  []func(*sql.Selector)
+	conditions []narrow.Condition
 	// intermediate query (i.e. traversal path).
 	sql  *sql.Selector
 	path func(context.Context) (*sql.Selector, error)
@@ -358,8 +359,7 @@ func (_q *AuditLogQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*Aud
 	if _spec.From != nil {
 		_spec.From.WithContext(ctx)
 	}
-	if len(_q.modifiers) > 0 {
-		pred := _spec.Predicate
+	if pred := _spec.Predicate; len(_q.modifiers)+len(_q.conditions) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for _, m := range _q.modifiers {
 				m(selector)
@@ -367,6 +367,7 @@ func (_q *AuditLogQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*Aud
 			if pred != nil {
 				pred(selector)
 			}
+			narrow.Selector(selector, _q.conditions...)
 		}
 	}
 	for i := range hooks {
@@ -386,8 +387,7 @@ func (_q *AuditLogQuery) sqlCount(ctx context.Context) (int, error) {
 	if _spec.From != nil {
 		_spec.From.WithContext(ctx)
 	}
-	if len(_q.modifiers) > 0 {
-		pred := _spec.Predicate
+	if pred := _spec.Predicate; len(_q.modifiers)+len(_q.conditions) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for _, m := range _q.modifiers {
 				m(selector)
@@ -395,6 +395,7 @@ func (_q *AuditLogQuery) sqlCount(ctx context.Context) (int, error) {
 			if pred != nil {
 				pred(selector)
 			}
+			narrow.Selector(selector, _q.conditions...)
 		}
 	}
 	_spec.Node.Columns = _q.ctx.Fields
@@ -460,6 +461,7 @@ func (_q *AuditLogQuery) sqlQuery(ctx context.Context) *sql.Selector {
 		selector.Distinct()
 	}
 	selector.WithContext(ctx)
+	defer narrow.Selector(selector, _q.conditions...)
 	for _, m := range _q.modifiers {
 		m(selector)
 	}
@@ -512,9 +514,9 @@ func (_q *AuditLogQuery) Modify(modifiers ...func(s *sql.Selector)) *AuditLogSel
 	return _q.Select()
 }
 
-// Narrow adds the condition of a rule.
+// Narrow adds the condition of a rule. It holds whatever else the query asks.
 func (_q *AuditLogQuery) Narrow(c narrow.Condition) {
-	_q.predicates = append(_q.predicates, narrow.Predicate(c))
+	_q.conditions = append(_q.conditions, c)
 }
 
 // AuditLogGroupBy is the group-by builder for AuditLog entities.

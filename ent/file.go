@@ -18,9 +18,10 @@ import (
 	"github.com/reviewpoint/models/ent/user"
 	"github.com/reviewpoint/models/internal/audit"
 	"github.com/reviewpoint/models/internal/privilege"
-	"github.com/reviewpoint/models/internal/viewer"
 
 	"io"
+
+	"github.com/reviewpoint/models/internal/softdelete"
 )
 
 // File is the model entity for the File schema.
@@ -217,16 +218,17 @@ func (m *FileMutation) Atomic(ctx context.Context, fn func(context.Context) erro
 // Lock returns the ids of the rows that the mutation is about, in order; of a creation, those that it
 // could update instead, as an upsert. Nobody else changes them before the transaction ends.
 func (m *FileMutation) Lock(ctx context.Context) ([]int, error) {
-	query := m.Client().File.Query().Where(m.predicates...).Order(file.ByID())
+	query := m.Client().File.Query().Order(file.ByID())
 	if m.op.Is(OpCreate) {
 		query.Where(file.Or(m.rivals()...))
-	} else if id, ok := m.ID(); ok {
+	} else if id, ok := m.ID(); ok { // first, for a predicate may end with s.Or()
 		query.Where(file.ID(id))
 	}
+	query.Where(m.predicates...)
 	if m.driver.Dialect() == dialect.Postgres {
 		query.ForUpdate()
 	}
-	return query.IDs(viewer.IncludeDeleted(privilege.Raise(ctx)))
+	return query.IDs(softdelete.Show(privilege.Raise(ctx)))
 }
 
 // rivals match the rows that have a value which the row to be created must not share.
@@ -254,7 +256,7 @@ func (m *FileMutation) Rows(ctx context.Context, ids []int) ([]audit.Row, error)
 		return nil, nil
 	}
 	nodes, err := m.Client().File.Query().Where(file.IDIn(ids...)).Order(file.ByID()).
-		All(viewer.IncludeDeleted(privilege.Raise(ctx)))
+		All(softdelete.Show(privilege.Raise(ctx)))
 	if err != nil {
 		return nil, err
 	}

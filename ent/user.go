@@ -18,9 +18,10 @@ import (
 	"github.com/reviewpoint/models/ent/user"
 	"github.com/reviewpoint/models/internal/audit"
 	"github.com/reviewpoint/models/internal/privilege"
-	"github.com/reviewpoint/models/internal/viewer"
 
 	"io"
+
+	"github.com/reviewpoint/models/internal/softdelete"
 )
 
 // User is the model entity for the User schema.
@@ -326,16 +327,17 @@ func (m *UserMutation) Atomic(ctx context.Context, fn func(context.Context) erro
 // Lock returns the ids of the rows that the mutation is about, in order; of a creation, those that it
 // could update instead, as an upsert. Nobody else changes them before the transaction ends.
 func (m *UserMutation) Lock(ctx context.Context) ([]int, error) {
-	query := m.Client().User.Query().Where(m.predicates...).Order(user.ByID())
+	query := m.Client().User.Query().Order(user.ByID())
 	if m.op.Is(OpCreate) {
 		query.Where(user.Or(m.rivals()...))
-	} else if id, ok := m.ID(); ok {
+	} else if id, ok := m.ID(); ok { // first, for a predicate may end with s.Or()
 		query.Where(user.ID(id))
 	}
+	query.Where(m.predicates...)
 	if m.driver.Dialect() == dialect.Postgres {
 		query.ForUpdate()
 	}
-	return query.IDs(viewer.IncludeDeleted(privilege.Raise(ctx)))
+	return query.IDs(softdelete.Show(privilege.Raise(ctx)))
 }
 
 // rivals match the rows that have a value which the row to be created must not share.
@@ -368,7 +370,7 @@ func (m *UserMutation) Rows(ctx context.Context, ids []int) ([]audit.Row, error)
 		return nil, nil
 	}
 	nodes, err := m.Client().User.Query().Where(user.IDIn(ids...)).Order(user.ByID()).
-		All(viewer.IncludeDeleted(privilege.Raise(ctx)))
+		All(softdelete.Show(privilege.Raise(ctx)))
 	if err != nil {
 		return nil, err
 	}

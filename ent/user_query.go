@@ -30,6 +30,7 @@ type UserQuery struct {
 	predicates []predicate.User
 	withFiles  *FileQuery
 	modifiers  []func(*sql.Selector)
+	conditions []narrow.Condition
 	// intermediate query (i.e. traversal path).
 	sql  *sql.Selector
 	path func(context.Context) (*sql.Selector, error)
@@ -399,8 +400,7 @@ func (_q *UserQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*User, e
 	if _spec.From != nil {
 		_spec.From.WithContext(ctx)
 	}
-	if len(_q.modifiers) > 0 {
-		pred := _spec.Predicate
+	if pred := _spec.Predicate; len(_q.modifiers)+len(_q.conditions) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for _, m := range _q.modifiers {
 				m(selector)
@@ -408,6 +408,7 @@ func (_q *UserQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*User, e
 			if pred != nil {
 				pred(selector)
 			}
+			narrow.Selector(selector, _q.conditions...)
 		}
 	}
 	for i := range hooks {
@@ -465,8 +466,7 @@ func (_q *UserQuery) sqlCount(ctx context.Context) (int, error) {
 	if _spec.From != nil {
 		_spec.From.WithContext(ctx)
 	}
-	if len(_q.modifiers) > 0 {
-		pred := _spec.Predicate
+	if pred := _spec.Predicate; len(_q.modifiers)+len(_q.conditions) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for _, m := range _q.modifiers {
 				m(selector)
@@ -474,6 +474,7 @@ func (_q *UserQuery) sqlCount(ctx context.Context) (int, error) {
 			if pred != nil {
 				pred(selector)
 			}
+			narrow.Selector(selector, _q.conditions...)
 		}
 	}
 	_spec.Node.Columns = _q.ctx.Fields
@@ -539,6 +540,7 @@ func (_q *UserQuery) sqlQuery(ctx context.Context) *sql.Selector {
 		selector.Distinct()
 	}
 	selector.WithContext(ctx)
+	defer narrow.Selector(selector, _q.conditions...)
 	for _, m := range _q.modifiers {
 		m(selector)
 	}
@@ -591,9 +593,9 @@ func (_q *UserQuery) Modify(modifiers ...func(s *sql.Selector)) *UserSelect {
 	return _q.Select()
 }
 
-// Narrow adds the condition of a rule.
+// Narrow adds the condition of a rule. It holds whatever else the query asks.
 func (_q *UserQuery) Narrow(c narrow.Condition) {
-	_q.predicates = append(_q.predicates, narrow.Predicate(c))
+	_q.conditions = append(_q.conditions, c)
 }
 
 // UserGroupBy is the group-by builder for User entities.

@@ -28,10 +28,16 @@ var _ schema.Annotation = Columns{}
 // Name is that of the annotation.
 func (Columns) Name() string { return "SoftDelete" }
 
+type shownKey struct{}
+
+// Show returns a context whose queries see deleted rows of their own entity, because they were chosen
+// before. Edges go on leading to rows that are not deleted.
+func Show(ctx context.Context) context.Context { return context.WithValue(ctx, shownKey{}, true) }
+
 // Interceptor hides deleted rows from queries.
 func (c Columns) Interceptor() ent.Interceptor {
 	return ent.TraverseFunc(func(ctx context.Context, q ent.Query) error {
-		if viewer.DeletedIncluded(ctx) {
+		if shown, _ := ctx.Value(shownKey{}).(bool); shown || viewer.DeletedIncluded(ctx) {
 			return nil
 		}
 		return narrow.Rows(q, c.alive)
