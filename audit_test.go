@@ -371,6 +371,34 @@ func TestAudit_BulkUpdate(t *testing.T) {
 	})
 }
 
+// TestAudit_TriedAgain lets a bulk change lose against another transaction after its first chunk. It is
+// tried again as a whole. PostgreSQL alone can be made to say so.
+func TestAudit_TriedAgain(t *testing.T) {
+	t.Parallel()
+	ctx, s := models.AsSystem(t.Context(), "test"), open(t, postgresURL(t))
+	const n = 501 // two chunks
+	users := make([]*ent.UserCreate, n)
+	for i := range users {
+		users[i] = newUser(s)
+	}
+	check(t, s.User.CreateBulk(users...).Exec(ctx))
+	must(s.ExecContext(ctx, `CREATE SEQUENCE tries;
+		CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			IF nextval('tries') = 2 THEN RAISE EXCEPTION 'lost' USING ERRCODE = '40001'; END IF;
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER lose AFTER INSERT ON audit_logs FOR EACH STATEMENT EXECUTE FUNCTION lose()`))(t)
+	if changed := must(s.User.Update().SetName("new").Save(ctx))(t); changed != n {
+		t.Errorf("%d rows were changed, want %d", changed, n)
+	}
+	if rows := must(s.AuditLog.Query().Where(auditlog.Action("update")).Count(ctx))(t); rows != n {
+		t.Errorf("%d rows in the trail, want %d", rows, n)
+	}
+	if tries := column[int](t, ctx, s, "SELECT last_value FROM tries")[0]; tries != 4 {
+		t.Errorf("%d inserts, want two of each try", tries)
+	}
+}
+
 // TestAudit_Chunks changes more rows than go in one statement.
 func TestAudit_Chunks(t *testing.T) {
 	t.Parallel()
