@@ -70,20 +70,24 @@ func (s *Store) PurgeExpired(ctx context.Context, opts PurgeOptions) (*PurgeRepo
 		return report, nil
 	}
 	cutoff := clock.Now(s.withClock(ctx)).Add(-opts.DeletedUsers)
-	for {
-		batch, err := s.purgeUsers(HardDelete(IncludeDeleted(ctx)), cutoff)
-		report.Users += batch.Users
-		report.Files += batch.Files
-		if err != nil || batch.Users == 0 {
+	for last, more := 0, true; more; {
+		batch, ids, err := s.purgeUsers(HardDelete(IncludeDeleted(ctx)), last, cutoff)
+		if err != nil {
 			return report, err
 		}
+		report.Users += batch.Users
+		report.Files += batch.Files
+		if more = len(ids) == purgeBatch; more {
+			last = ids[len(ids)-1]
+		}
 	}
+	return report, nil
 }
 
-// purgeUsers removes a batch of the accounts that were deleted before the cutoff. A row by other hands
-// may be deleted at no time; then its last change counts.
-func (s *Store) purgeUsers(ctx context.Context, cutoff time.Time) (batch PurgeReport, err error) {
-	old := user.And(user.IsDeleted(true), user.Or(
+// purgeUsers removes a batch of the accounts that were deleted before the cutoff, of those with an id
+// after last. A row by other hands may be deleted at no time; then its last change counts.
+func (s *Store) purgeUsers(ctx context.Context, last int, cutoff time.Time) (batch PurgeReport, ids []int, err error) {
+	old := user.And(user.IDGT(last), user.IsDeleted(true), user.Or(
 		user.DeletedAtLTE(cutoff),
 		user.And(user.DeletedAtIsNil(), user.UpdatedAtLTE(cutoff)),
 	))
@@ -93,18 +97,15 @@ func (s *Store) purgeUsers(ctx context.Context, cutoff time.Time) (batch PurgeRe
 		if s.Dialect() == dialect.Postgres {
 			query.ForUpdate(sql.WithLockAction(sql.SkipLocked))
 		}
-		ids, err := query.IDs(ctx)
-		if err != nil || len(ids) == 0 {
+		var err error
+		if ids, err = query.IDs(ctx); err != nil || len(ids) == 0 {
 			return err
 		}
-		if batch.Files, err = s.File.Query().Where(file.UserIDIn(ids...)).Count(ctx); err != nil {
+		if batch.Files, err = s.File.Delete().Where(file.UserIDIn(ids...)).Exec(ctx); err != nil {
 			return err
 		}
 		batch.Users, err = s.User.Delete().Where(user.IDIn(ids...), old).Exec(ctx)
 		return err
 	})
-	if err != nil {
-		return PurgeReport{}, err
-	}
-	return batch, nil
+	return batch, ids, err
 }

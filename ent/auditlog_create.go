@@ -15,6 +15,8 @@ import (
 	"github.com/reviewpoint/models/internal/audit"
 
 	"github.com/reviewpoint/models/internal/clock"
+
+	"github.com/reviewpoint/models/internal/policy"
 )
 
 // AuditLogCreate is the builder for creating a AuditLog entity.
@@ -163,9 +165,12 @@ func (_c *AuditLogCreate) createSpec() (*AuditLog, *sqlgraph.CreateSpec) {
 		_node = &AuditLog{config: _c.config}
 		_spec = sqlgraph.NewCreateSpec(auditlog.Table, sqlgraph.NewFieldSpec(auditlog.FieldID, field.TypeInt))
 	)
+	if err := policy.Operation(_c.mutation, OpCreate); err != nil {
+		_c.driver = audit.Refuse(_c.driver, err)
+	}
 	if len(_c.conflict) > 0 {
 		_spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(auditlog.FieldUpdatedAt)))
-		_c.driver = audit.Refuse(_c.driver)
+		_c.driver = audit.Refuse(_c.driver, audit.ErrUpsert)
 	}
 	if value, ok := _c.mutation.CreatedAt(); ok {
 		_spec.SetField(auditlog.FieldCreatedAt, field.TypeTime, value)
@@ -389,7 +394,7 @@ func (_c *AuditLogCreateBulk) Save(ctx context.Context) ([]*AuditLog, error) {
 	}
 	nodes := make([]*AuditLog, len(_c.builders))
 	specs := make([]*sqlgraph.CreateSpec, len(_c.builders))
-	if err := _c.saveFrom(ctx, 0, nodes, specs); err != nil {
+	if err := _c.saveFrom(policy.Bulk(ctx), 0, nodes, specs); err != nil {
 		return nil, err
 	}
 	return nodes, nil
@@ -404,7 +409,7 @@ func (_c *AuditLogCreateBulk) saveFrom(ctx context.Context, i int, nodes []*Audi
 		spec := &sqlgraph.BatchCreateSpec{Nodes: specs}
 		if len(_c.conflict) > 0 {
 			spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(auditlog.FieldUpdatedAt)))
-			_c.driver = audit.Refuse(_c.driver)
+			return audit.ErrUpsert
 		}
 		err := sqlgraph.BatchCreate(ctx, _c.driver, spec)
 		if sqlgraph.IsConstraintError(err) {
@@ -415,6 +420,9 @@ func (_c *AuditLogCreateBulk) saveFrom(ctx context.Context, i int, nodes []*Audi
 	builder := _c.builders[i]
 	_, err := withHooks(ctx, func(ctx context.Context) (*AuditLog, error) {
 		if err := builder.check(); err != nil {
+			return nil, err
+		}
+		if err := policy.Operation(builder.mutation, OpCreate); err != nil {
 			return nil, err
 		}
 		nodes[i], specs[i] = builder.createSpec()

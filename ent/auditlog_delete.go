@@ -8,8 +8,10 @@ import (
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
-	"github.com/reviewpoint/models/ent/auditlog"
 	"github.com/reviewpoint/models/ent/predicate"
+
+	"github.com/reviewpoint/models/ent/auditlog"
+	"github.com/reviewpoint/models/internal/policy"
 )
 
 // AuditLogDelete is the builder for deleting a AuditLog entity.
@@ -41,6 +43,9 @@ func (_d *AuditLogDelete) ExecX(ctx context.Context) int {
 
 func (_d *AuditLogDelete) sqlExec(ctx context.Context) (int, error) {
 	_spec := sqlgraph.NewDeleteSpec(auditlog.Table, sqlgraph.NewFieldSpec(auditlog.FieldID, field.TypeInt))
+	if err := policy.Operation(_d.mutation, OpDelete|OpDeleteOne); err != nil {
+		return 0, err
+	}
 	if ps := _d.mutation.predicates; len(ps) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for i := range ps {

@@ -95,6 +95,9 @@ func (_u *AuditLogUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if value, ok := _u.mutation.UpdatedAt(); ok {
 		_spec.SetField(auditlog.FieldUpdatedAt, field.TypeTime, value)
 	}
+	if err := policy.Operation(_u.mutation, OpUpdate|OpUpdateOne); err != nil {
+		return _node, err
+	}
 	if pred := _spec.Predicate; pred != nil {
 		_spec.Predicate = func(selector *sql.Selector) {
 			pred(selector.WithContext(ctx))
@@ -220,6 +223,9 @@ func (_u *AuditLogUpdateOne) sqlSave(ctx context.Context) (_node *AuditLog, err 
 	}
 	if value, ok := _u.mutation.UpdatedAt(); ok {
 		_spec.SetField(auditlog.FieldUpdatedAt, field.TypeTime, value)
+	}
+	if err := policy.Operation(_u.mutation, OpUpdate|OpUpdateOne); err != nil {
+		return _node, err
 	}
 	if pred := _spec.Predicate; pred != nil {
 		_spec.Predicate = func(selector *sql.Selector) {

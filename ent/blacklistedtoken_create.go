@@ -12,8 +12,11 @@ import (
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
 	"github.com/reviewpoint/models/ent/blacklistedtoken"
+	"github.com/reviewpoint/models/internal/audit"
 
 	"github.com/reviewpoint/models/internal/clock"
+
+	"github.com/reviewpoint/models/internal/policy"
 )
 
 // BlacklistedTokenCreate is the builder for creating a BlacklistedToken entity.
@@ -119,6 +122,9 @@ func (_c *BlacklistedTokenCreate) createSpec() (*BlacklistedToken, *sqlgraph.Cre
 		_node = &BlacklistedToken{config: _c.config}
 		_spec = sqlgraph.NewCreateSpec(blacklistedtoken.Table, sqlgraph.NewFieldSpec(blacklistedtoken.FieldID, field.TypeInt))
 	)
+	if err := policy.Operation(_c.mutation, OpCreate); err != nil {
+		_c.driver = audit.Refuse(_c.driver, err)
+	}
 	if len(_c.conflict) > 0 {
 		_spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(blacklistedtoken.FieldUpdatedAt)))
 	}
@@ -362,7 +368,7 @@ func (_c *BlacklistedTokenCreateBulk) Save(ctx context.Context) ([]*BlacklistedT
 	}
 	nodes := make([]*BlacklistedToken, len(_c.builders))
 	specs := make([]*sqlgraph.CreateSpec, len(_c.builders))
-	if err := _c.saveFrom(ctx, 0, nodes, specs); err != nil {
+	if err := _c.saveFrom(policy.Bulk(ctx), 0, nodes, specs); err != nil {
 		return nil, err
 	}
 	return nodes, nil
@@ -387,6 +393,9 @@ func (_c *BlacklistedTokenCreateBulk) saveFrom(ctx context.Context, i int, nodes
 	builder := _c.builders[i]
 	_, err := withHooks(ctx, func(ctx context.Context) (*BlacklistedToken, error) {
 		if err := builder.check(); err != nil {
+			return nil, err
+		}
+		if err := policy.Operation(builder.mutation, OpCreate); err != nil {
 			return nil, err
 		}
 		nodes[i], specs[i] = builder.createSpec()

@@ -27,7 +27,6 @@ type BlacklistedTokenQuery struct {
 	inters     []Interceptor
 	predicates []predicate.BlacklistedToken
 	modifiers  []func(*sql.Selector)
-	conditions []narrow.Condition
 	// intermediate query (i.e. traversal path).
 	sql  *sql.Selector
 	path func(context.Context) (*sql.Selector, error)
@@ -359,7 +358,7 @@ func (_q *BlacklistedTokenQuery) sqlAll(ctx context.Context, hooks ...queryHook)
 	if _spec.From != nil {
 		_spec.From.WithContext(ctx)
 	}
-	if pred := _spec.Predicate; len(_q.modifiers)+len(_q.conditions) > 0 {
+	if pred := _spec.Predicate; len(_q.modifiers) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for _, m := range _q.modifiers {
 				m(selector)
@@ -367,7 +366,6 @@ func (_q *BlacklistedTokenQuery) sqlAll(ctx context.Context, hooks ...queryHook)
 			if pred != nil {
 				pred(selector)
 			}
-			narrow.Selector(selector, _q.conditions...)
 		}
 	}
 	for i := range hooks {
@@ -387,7 +385,7 @@ func (_q *BlacklistedTokenQuery) sqlCount(ctx context.Context) (int, error) {
 	if _spec.From != nil {
 		_spec.From.WithContext(ctx)
 	}
-	if pred := _spec.Predicate; len(_q.modifiers)+len(_q.conditions) > 0 {
+	if pred := _spec.Predicate; len(_q.modifiers) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for _, m := range _q.modifiers {
 				m(selector)
@@ -395,7 +393,6 @@ func (_q *BlacklistedTokenQuery) sqlCount(ctx context.Context) (int, error) {
 			if pred != nil {
 				pred(selector)
 			}
-			narrow.Selector(selector, _q.conditions...)
 		}
 	}
 	_spec.Node.Columns = _q.ctx.Fields
@@ -461,7 +458,12 @@ func (_q *BlacklistedTokenQuery) sqlQuery(ctx context.Context) *sql.Selector {
 		selector.Distinct()
 	}
 	selector.WithContext(ctx)
-	defer narrow.Selector(selector, _q.conditions...)
+	order := _q.order
+	for _, p := range order {
+		p(selector)
+	}
+	_q.order = nil
+	defer func() { _q.order = order }()
 	for _, m := range _q.modifiers {
 		m(selector)
 	}
@@ -514,9 +516,9 @@ func (_q *BlacklistedTokenQuery) Modify(modifiers ...func(s *sql.Selector)) *Bla
 	return _q.Select()
 }
 
-// Narrow adds the condition of a rule. It holds whatever else the query asks.
+// Narrow adds the condition of a rule.
 func (_q *BlacklistedTokenQuery) Narrow(c narrow.Condition) {
-	_q.conditions = append(_q.conditions, c)
+	_q.predicates = append(_q.predicates, narrow.Predicate(c))
 }
 
 // BlacklistedTokenGroupBy is the group-by builder for BlacklistedToken entities.

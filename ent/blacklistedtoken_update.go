@@ -142,6 +142,9 @@ func (_u *BlacklistedTokenUpdate) sqlSave(ctx context.Context) (_node int, err e
 	if value, ok := _u.mutation.ExpiresAt(); ok {
 		_spec.SetField(blacklistedtoken.FieldExpiresAt, field.TypeTime, value)
 	}
+	if err := policy.Operation(_u.mutation, OpUpdate|OpUpdateOne); err != nil {
+		return _node, err
+	}
 	if pred := _spec.Predicate; pred != nil {
 		_spec.Predicate = func(selector *sql.Selector) {
 			pred(selector.WithContext(ctx))
@@ -314,6 +317,9 @@ func (_u *BlacklistedTokenUpdateOne) sqlSave(ctx context.Context) (_node *Blackl
 	}
 	if value, ok := _u.mutation.ExpiresAt(); ok {
 		_spec.SetField(blacklistedtoken.FieldExpiresAt, field.TypeTime, value)
+	}
+	if err := policy.Operation(_u.mutation, OpUpdate|OpUpdateOne); err != nil {
+		return _node, err
 	}
 	if pred := _spec.Predicate; pred != nil {
 		_spec.Predicate = func(selector *sql.Selector) {

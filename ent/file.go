@@ -17,11 +17,8 @@ import (
 	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/user"
 	"github.com/reviewpoint/models/internal/audit"
-	"github.com/reviewpoint/models/internal/privilege"
 
 	"io"
-
-	"github.com/reviewpoint/models/internal/softdelete"
 )
 
 // File is the model entity for the File schema.
@@ -218,7 +215,7 @@ func (m *FileMutation) Atomic(ctx context.Context, fn func(context.Context) erro
 // Lock returns the ids of the rows that the mutation is about, in order; of a creation, those that it
 // could update instead, as an upsert. Nobody else changes them before the transaction ends.
 func (m *FileMutation) Lock(ctx context.Context) ([]int, error) {
-	query := m.Client().File.Query().Order(file.ByID())
+	query := m.query().Order(file.ByID())
 	if m.op.Is(OpCreate) {
 		query.Where(file.Or(m.rivals()...))
 	} else if id, ok := m.ID(); ok { // first, for a predicate may end with s.Or()
@@ -226,16 +223,28 @@ func (m *FileMutation) Lock(ctx context.Context) ([]int, error) {
 	}
 	query.Where(m.predicates...)
 	if m.driver.Dialect() == dialect.Postgres {
-		query.ForUpdate()
+		clause := "FOR NO KEY UPDATE" // as an UPDATE does, beside which files of a user can be created
+		if m.op.Is(OpDelete | OpDeleteOne) {
+			clause = "FOR UPDATE"
+		}
+		query.ForUpdate(sql.WithLockClause(clause))
 	}
-	return query.IDs(softdelete.Show(privilege.Raise(ctx)))
+	return query.IDs(ctx)
+}
+
+// query is a query that no interceptor changes, so that it finds all rows that the mutation would change.
+func (m *FileMutation) query() *FileQuery {
+	return &FileQuery{config: m.config, ctx: &QueryContext{Type: TypeFile}}
 }
 
 // rivals match the rows that have a value which the row to be created must not share.
 func (m *FileMutation) rivals() []predicate.File {
-	same := []predicate.File{file.IDIn()} // none
+	var same []predicate.File
 	if value, ok := m.PublicID(); ok {
 		same = append(same, file.PublicID(value))
+	}
+	if len(same) == 0 {
+		same = append(same, file.IDIn()) // none
 	}
 	return same
 }
@@ -255,8 +264,7 @@ func (m *FileMutation) Rows(ctx context.Context, ids []int) ([]audit.Row, error)
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	nodes, err := m.Client().File.Query().Where(file.IDIn(ids...)).Order(file.ByID()).
-		All(softdelete.Show(privilege.Raise(ctx)))
+	nodes, err := m.query().Where(file.IDIn(ids...)).Order(file.ByID()).All(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -279,6 +287,7 @@ func (m *FileMutation) Row(v ent.Value) (audit.Row, error) {
 		Entity:  file.Label,
 		ID:      node.ID,
 		Columns: node.ToMap(),
+		Secrets: map[string]any{},
 	}, nil
 }
 

@@ -17,6 +17,8 @@ import (
 	"github.com/reviewpoint/models/internal/audit"
 
 	"github.com/reviewpoint/models/internal/clock"
+
+	"github.com/reviewpoint/models/internal/policy"
 )
 
 // FileCreate is the builder for creating a File entity.
@@ -202,9 +204,12 @@ func (_c *FileCreate) createSpec() (*File, *sqlgraph.CreateSpec) {
 		_node = &File{config: _c.config}
 		_spec = sqlgraph.NewCreateSpec(file.Table, sqlgraph.NewFieldSpec(file.FieldID, field.TypeInt))
 	)
+	if err := policy.Operation(_c.mutation, OpCreate); err != nil {
+		_c.driver = audit.Refuse(_c.driver, err)
+	}
 	if len(_c.conflict) > 0 {
 		_spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(file.FieldUpdatedAt)))
-		_c.driver = audit.Refuse(_c.driver)
+		_c.driver = audit.Refuse(_c.driver, audit.ErrUpsert)
 	}
 	if value, ok := _c.mutation.CreatedAt(); ok {
 		_spec.SetField(file.FieldCreatedAt, field.TypeTime, value)
@@ -539,7 +544,7 @@ func (_c *FileCreateBulk) Save(ctx context.Context) ([]*File, error) {
 	}
 	nodes := make([]*File, len(_c.builders))
 	specs := make([]*sqlgraph.CreateSpec, len(_c.builders))
-	if err := _c.saveFrom(ctx, 0, nodes, specs); err != nil {
+	if err := _c.saveFrom(policy.Bulk(ctx), 0, nodes, specs); err != nil {
 		return nil, err
 	}
 	return nodes, nil
@@ -554,7 +559,7 @@ func (_c *FileCreateBulk) saveFrom(ctx context.Context, i int, nodes []*File, sp
 		spec := &sqlgraph.BatchCreateSpec{Nodes: specs}
 		if len(_c.conflict) > 0 {
 			spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(file.FieldUpdatedAt)))
-			_c.driver = audit.Refuse(_c.driver)
+			return audit.ErrUpsert
 		}
 		err := sqlgraph.BatchCreate(ctx, _c.driver, spec)
 		if sqlgraph.IsConstraintError(err) {
@@ -568,6 +573,9 @@ func (_c *FileCreateBulk) saveFrom(ctx context.Context, i int, nodes []*File, sp
 	}
 	_, err := withHooks(ctx, func(ctx context.Context) (*File, error) {
 		if err := builder.check(); err != nil {
+			return nil, err
+		}
+		if err := policy.Operation(builder.mutation, OpCreate); err != nil {
 			return nil, err
 		}
 		nodes[i], specs[i] = builder.createSpec()

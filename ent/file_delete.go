@@ -8,8 +8,10 @@ import (
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
-	"github.com/reviewpoint/models/ent/file"
 	"github.com/reviewpoint/models/ent/predicate"
+
+	"github.com/reviewpoint/models/ent/file"
+	"github.com/reviewpoint/models/internal/policy"
 )
 
 // FileDelete is the builder for deleting a File entity.
@@ -41,6 +43,9 @@ func (_d *FileDelete) ExecX(ctx context.Context) int {
 
 func (_d *FileDelete) sqlExec(ctx context.Context) (int, error) {
 	_spec := sqlgraph.NewDeleteSpec(file.Table, sqlgraph.NewFieldSpec(file.FieldID, field.TypeInt))
+	if err := policy.Operation(_d.mutation, OpDelete|OpDeleteOne); err != nil {
+		return 0, err
+	}
 	if ps := _d.mutation.predicates; len(ps) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for i := range ps {

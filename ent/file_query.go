@@ -29,7 +29,6 @@ type FileQuery struct {
 	predicates []predicate.File
 	withUser   *UserQuery
 	modifiers  []func(*sql.Selector)
-	conditions []narrow.Condition
 	// intermediate query (i.e. traversal path).
 	sql  *sql.Selector
 	path func(context.Context) (*sql.Selector, error)
@@ -399,7 +398,7 @@ func (_q *FileQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*File, e
 	if _spec.From != nil {
 		_spec.From.WithContext(ctx)
 	}
-	if pred := _spec.Predicate; len(_q.modifiers)+len(_q.conditions) > 0 {
+	if pred := _spec.Predicate; len(_q.modifiers) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for _, m := range _q.modifiers {
 				m(selector)
@@ -407,7 +406,6 @@ func (_q *FileQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*File, e
 			if pred != nil {
 				pred(selector)
 			}
-			narrow.Selector(selector, _q.conditions...)
 		}
 	}
 	for i := range hooks {
@@ -463,7 +461,7 @@ func (_q *FileQuery) sqlCount(ctx context.Context) (int, error) {
 	if _spec.From != nil {
 		_spec.From.WithContext(ctx)
 	}
-	if pred := _spec.Predicate; len(_q.modifiers)+len(_q.conditions) > 0 {
+	if pred := _spec.Predicate; len(_q.modifiers) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for _, m := range _q.modifiers {
 				m(selector)
@@ -471,7 +469,6 @@ func (_q *FileQuery) sqlCount(ctx context.Context) (int, error) {
 			if pred != nil {
 				pred(selector)
 			}
-			narrow.Selector(selector, _q.conditions...)
 		}
 	}
 	_spec.Node.Columns = _q.ctx.Fields
@@ -540,7 +537,12 @@ func (_q *FileQuery) sqlQuery(ctx context.Context) *sql.Selector {
 		selector.Distinct()
 	}
 	selector.WithContext(ctx)
-	defer narrow.Selector(selector, _q.conditions...)
+	order := _q.order
+	for _, p := range order {
+		p(selector)
+	}
+	_q.order = nil
+	defer func() { _q.order = order }()
 	for _, m := range _q.modifiers {
 		m(selector)
 	}
@@ -593,9 +595,9 @@ func (_q *FileQuery) Modify(modifiers ...func(s *sql.Selector)) *FileSelect {
 	return _q.Select()
 }
 
-// Narrow adds the condition of a rule. It holds whatever else the query asks.
+// Narrow adds the condition of a rule.
 func (_q *FileQuery) Narrow(c narrow.Condition) {
-	_q.conditions = append(_q.conditions, c)
+	_q.predicates = append(_q.predicates, narrow.Predicate(c))
 }
 
 // FileGroupBy is the group-by builder for File entities.

@@ -237,6 +237,9 @@ func (_u *FileUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 		}
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
+	if err := policy.Operation(_u.mutation, OpUpdate|OpUpdateOne); err != nil {
+		return _node, err
+	}
 	if pred := _spec.Predicate; pred != nil {
 		_spec.Predicate = func(selector *sql.Selector) {
 			pred(selector.WithContext(ctx))
@@ -503,6 +506,9 @@ func (_u *FileUpdateOne) sqlSave(ctx context.Context) (_node *File, err error) {
 			edge.Target.Nodes = append(edge.Target.Nodes, k)
 		}
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
+	}
+	if err := policy.Operation(_u.mutation, OpUpdate|OpUpdateOne); err != nil {
+		return _node, err
 	}
 	if pred := _spec.Predicate; pred != nil {
 		_spec.Predicate = func(selector *sql.Selector) {

@@ -12,8 +12,11 @@ import (
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
 	"github.com/reviewpoint/models/ent/usedpasswordresettoken"
+	"github.com/reviewpoint/models/internal/audit"
 
 	"github.com/reviewpoint/models/internal/clock"
+
+	"github.com/reviewpoint/models/internal/policy"
 )
 
 // UsedPasswordResetTokenCreate is the builder for creating a UsedPasswordResetToken entity.
@@ -130,6 +133,9 @@ func (_c *UsedPasswordResetTokenCreate) createSpec() (*UsedPasswordResetToken, *
 		_node = &UsedPasswordResetToken{config: _c.config}
 		_spec = sqlgraph.NewCreateSpec(usedpasswordresettoken.Table, sqlgraph.NewFieldSpec(usedpasswordresettoken.FieldID, field.TypeInt))
 	)
+	if err := policy.Operation(_c.mutation, OpCreate); err != nil {
+		_c.driver = audit.Refuse(_c.driver, err)
+	}
 	if len(_c.conflict) > 0 {
 		_spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(usedpasswordresettoken.FieldUpdatedAt)))
 	}
@@ -403,7 +409,7 @@ func (_c *UsedPasswordResetTokenCreateBulk) Save(ctx context.Context) ([]*UsedPa
 	}
 	nodes := make([]*UsedPasswordResetToken, len(_c.builders))
 	specs := make([]*sqlgraph.CreateSpec, len(_c.builders))
-	if err := _c.saveFrom(ctx, 0, nodes, specs); err != nil {
+	if err := _c.saveFrom(policy.Bulk(ctx), 0, nodes, specs); err != nil {
 		return nil, err
 	}
 	return nodes, nil
@@ -428,6 +434,9 @@ func (_c *UsedPasswordResetTokenCreateBulk) saveFrom(ctx context.Context, i int,
 	builder := _c.builders[i]
 	_, err := withHooks(ctx, func(ctx context.Context) (*UsedPasswordResetToken, error) {
 		if err := builder.check(); err != nil {
+			return nil, err
+		}
+		if err := policy.Operation(builder.mutation, OpCreate); err != nil {
 			return nil, err
 		}
 		nodes[i], specs[i] = builder.createSpec()

@@ -9,7 +9,9 @@ import (
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
 	"github.com/reviewpoint/models/ent/predicate"
+
 	"github.com/reviewpoint/models/ent/usedpasswordresettoken"
+	"github.com/reviewpoint/models/internal/policy"
 )
 
 // UsedPasswordResetTokenDelete is the builder for deleting a UsedPasswordResetToken entity.
@@ -41,6 +43,9 @@ func (_d *UsedPasswordResetTokenDelete) ExecX(ctx context.Context) int {
 
 func (_d *UsedPasswordResetTokenDelete) sqlExec(ctx context.Context) (int, error) {
 	_spec := sqlgraph.NewDeleteSpec(usedpasswordresettoken.Table, sqlgraph.NewFieldSpec(usedpasswordresettoken.FieldID, field.TypeInt))
+	if err := policy.Operation(_d.mutation, OpDelete|OpDeleteOne); err != nil {
+		return 0, err
+	}
 	if ps := _d.mutation.predicates; len(ps) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for i := range ps {

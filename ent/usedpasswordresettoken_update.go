@@ -164,6 +164,9 @@ func (_u *UsedPasswordResetTokenUpdate) sqlSave(ctx context.Context) (_node int,
 	if value, ok := _u.mutation.UsedAt(); ok {
 		_spec.SetField(usedpasswordresettoken.FieldUsedAt, field.TypeTime, value)
 	}
+	if err := policy.Operation(_u.mutation, OpUpdate|OpUpdateOne); err != nil {
+		return _node, err
+	}
 	if pred := _spec.Predicate; pred != nil {
 		_spec.Predicate = func(selector *sql.Selector) {
 			pred(selector.WithContext(ctx))
@@ -358,6 +361,9 @@ func (_u *UsedPasswordResetTokenUpdateOne) sqlSave(ctx context.Context) (_node *
 	}
 	if value, ok := _u.mutation.UsedAt(); ok {
 		_spec.SetField(usedpasswordresettoken.FieldUsedAt, field.TypeTime, value)
+	}
+	if err := policy.Operation(_u.mutation, OpUpdate|OpUpdateOne); err != nil {
+		return _node, err
 	}
 	if pred := _spec.Predicate; pred != nil {
 		_spec.Predicate = func(selector *sql.Selector) {

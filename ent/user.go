@@ -17,11 +17,8 @@ import (
 	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/user"
 	"github.com/reviewpoint/models/internal/audit"
-	"github.com/reviewpoint/models/internal/privilege"
 
 	"io"
-
-	"github.com/reviewpoint/models/internal/softdelete"
 )
 
 // User is the model entity for the User schema.
@@ -327,7 +324,7 @@ func (m *UserMutation) Atomic(ctx context.Context, fn func(context.Context) erro
 // Lock returns the ids of the rows that the mutation is about, in order; of a creation, those that it
 // could update instead, as an upsert. Nobody else changes them before the transaction ends.
 func (m *UserMutation) Lock(ctx context.Context) ([]int, error) {
-	query := m.Client().User.Query().Order(user.ByID())
+	query := m.query().Order(user.ByID())
 	if m.op.Is(OpCreate) {
 		query.Where(user.Or(m.rivals()...))
 	} else if id, ok := m.ID(); ok { // first, for a predicate may end with s.Or()
@@ -335,14 +332,23 @@ func (m *UserMutation) Lock(ctx context.Context) ([]int, error) {
 	}
 	query.Where(m.predicates...)
 	if m.driver.Dialect() == dialect.Postgres {
-		query.ForUpdate()
+		clause := "FOR NO KEY UPDATE" // as an UPDATE does, beside which files of a user can be created
+		if m.op.Is(OpDelete | OpDeleteOne) {
+			clause = "FOR UPDATE"
+		}
+		query.ForUpdate(sql.WithLockClause(clause))
 	}
-	return query.IDs(softdelete.Show(privilege.Raise(ctx)))
+	return query.IDs(ctx)
+}
+
+// query is a query that no interceptor changes, so that it finds all rows that the mutation would change.
+func (m *UserMutation) query() *UserQuery {
+	return &UserQuery{config: m.config, ctx: &QueryContext{Type: TypeUser}}
 }
 
 // rivals match the rows that have a value which the row to be created must not share.
 func (m *UserMutation) rivals() []predicate.User {
-	same := []predicate.User{user.IDIn()} // none
+	var same []predicate.User
 	if value, ok := m.PublicID(); ok {
 		same = append(same, user.PublicID(value))
 	}
@@ -350,6 +356,9 @@ func (m *UserMutation) rivals() []predicate.User {
 		same = append(same, func(s *sql.Selector) {
 			s.Where(sql.And(sql.EQ(s.C("email"), value0), sql.ExprP("NOT is_deleted")))
 		})
+	}
+	if len(same) == 0 {
+		same = append(same, user.IDIn()) // none
 	}
 	return same
 }
@@ -369,8 +378,7 @@ func (m *UserMutation) Rows(ctx context.Context, ids []int) ([]audit.Row, error)
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	nodes, err := m.Client().User.Query().Where(user.IDIn(ids...)).Order(user.ByID()).
-		All(softdelete.Show(privilege.Raise(ctx)))
+	nodes, err := m.query().Where(user.IDIn(ids...)).Order(user.ByID()).All(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -393,7 +401,9 @@ func (m *UserMutation) Row(v ent.Value) (audit.Row, error) {
 		Entity:  user.Label,
 		ID:      node.ID,
 		Columns: node.ToMap(),
-		Secrets: map[string]any{"hashed_password": node.HashedPassword},
+		Secrets: map[string]any{
+			"hashed_password": node.HashedPassword,
+		},
 	}, nil
 }
 
@@ -407,7 +417,7 @@ func (m *UserMutation) Elsewhere() (edges []string) {
 
 // DeleteDependents deletes the rows that the database would delete along with these.
 func (m *UserMutation) DeleteDependents(ctx context.Context, ids []int) error {
-	if _, err := m.Client().File.Delete().Where(file.UserIDIn(ids...)).Exec(privilege.Raise(ctx)); err != nil {
+	if _, err := m.Client().File.Delete().Where(file.UserIDIn(ids...)).Exec(ctx); err != nil {
 		return err
 	}
 	return nil

@@ -14,8 +14,11 @@ import (
 	"github.com/google/uuid"
 	"github.com/reviewpoint/models/ent/file"
 	"github.com/reviewpoint/models/ent/user"
+	"github.com/reviewpoint/models/internal/audit"
 
 	"github.com/reviewpoint/models/internal/clock"
+
+	"github.com/reviewpoint/models/internal/policy"
 )
 
 // UserCreate is the builder for creating a User entity.
@@ -341,6 +344,9 @@ func (_c *UserCreate) createSpec() (*User, *sqlgraph.CreateSpec) {
 		_node = &User{config: _c.config}
 		_spec = sqlgraph.NewCreateSpec(user.Table, sqlgraph.NewFieldSpec(user.FieldID, field.TypeInt))
 	)
+	if err := policy.Operation(_c.mutation, OpCreate); err != nil {
+		_c.driver = audit.Refuse(_c.driver, err)
+	}
 	if len(_c.conflict) > 0 {
 		_spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(user.FieldUpdatedAt)))
 		_c.mutation.upserts = true
@@ -999,7 +1005,7 @@ func (_c *UserCreateBulk) Save(ctx context.Context) ([]*User, error) {
 	}
 	nodes := make([]*User, len(_c.builders))
 	specs := make([]*sqlgraph.CreateSpec, len(_c.builders))
-	if err := _c.saveFrom(ctx, 0, nodes, specs); err != nil {
+	if err := _c.saveFrom(policy.Bulk(ctx), 0, nodes, specs); err != nil {
 		return nil, err
 	}
 	return nodes, nil
@@ -1014,9 +1020,10 @@ func (_c *UserCreateBulk) saveFrom(ctx context.Context, i int, nodes []*User, sp
 		spec := &sqlgraph.BatchCreateSpec{Nodes: specs}
 		if len(_c.conflict) > 0 {
 			spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(user.FieldUpdatedAt)))
-			for _, builder := range _c.builders {
-				builder.mutation.upserts = true
+			if len(_c.builders) > 1 {
+				return audit.ErrUpsert // Of several rows it is not known which one an id belongs to.
 			}
+			_c.builders[0].mutation.upserts = true
 		}
 		err := sqlgraph.BatchCreate(ctx, _c.driver, spec)
 		if sqlgraph.IsConstraintError(err) {
@@ -1030,6 +1037,9 @@ func (_c *UserCreateBulk) saveFrom(ctx context.Context, i int, nodes []*User, sp
 	}
 	_, err := withHooks(ctx, func(ctx context.Context) (*User, error) {
 		if err := builder.check(); err != nil {
+			return nil, err
+		}
+		if err := policy.Operation(builder.mutation, OpCreate); err != nil {
 			return nil, err
 		}
 		nodes[i], specs[i] = builder.createSpec()

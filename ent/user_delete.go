@@ -9,7 +9,9 @@ import (
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
 	"github.com/reviewpoint/models/ent/predicate"
+
 	"github.com/reviewpoint/models/ent/user"
+	"github.com/reviewpoint/models/internal/policy"
 )
 
 // UserDelete is the builder for deleting a User entity.
@@ -43,6 +45,9 @@ func (_d *UserDelete) sqlExec(ctx context.Context) (int, error) {
 	_spec := sqlgraph.NewDeleteSpec(user.Table, sqlgraph.NewFieldSpec(user.FieldID, field.TypeInt))
 	if _d.mutation.op.Is(OpUpdate) {
 		return (&UserUpdate{config: _d.config, mutation: _d.mutation}).sqlSave(ctx)
+	}
+	if err := policy.Operation(_d.mutation, OpDelete|OpDeleteOne); err != nil {
+		return 0, err
 	}
 	if ps := _d.mutation.predicates; len(ps) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {

@@ -30,7 +30,6 @@ type UserQuery struct {
 	predicates []predicate.User
 	withFiles  *FileQuery
 	modifiers  []func(*sql.Selector)
-	conditions []narrow.Condition
 	// intermediate query (i.e. traversal path).
 	sql  *sql.Selector
 	path func(context.Context) (*sql.Selector, error)
@@ -400,7 +399,7 @@ func (_q *UserQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*User, e
 	if _spec.From != nil {
 		_spec.From.WithContext(ctx)
 	}
-	if pred := _spec.Predicate; len(_q.modifiers)+len(_q.conditions) > 0 {
+	if pred := _spec.Predicate; len(_q.modifiers) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for _, m := range _q.modifiers {
 				m(selector)
@@ -408,7 +407,6 @@ func (_q *UserQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*User, e
 			if pred != nil {
 				pred(selector)
 			}
-			narrow.Selector(selector, _q.conditions...)
 		}
 	}
 	for i := range hooks {
@@ -466,7 +464,7 @@ func (_q *UserQuery) sqlCount(ctx context.Context) (int, error) {
 	if _spec.From != nil {
 		_spec.From.WithContext(ctx)
 	}
-	if pred := _spec.Predicate; len(_q.modifiers)+len(_q.conditions) > 0 {
+	if pred := _spec.Predicate; len(_q.modifiers) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for _, m := range _q.modifiers {
 				m(selector)
@@ -474,7 +472,6 @@ func (_q *UserQuery) sqlCount(ctx context.Context) (int, error) {
 			if pred != nil {
 				pred(selector)
 			}
-			narrow.Selector(selector, _q.conditions...)
 		}
 	}
 	_spec.Node.Columns = _q.ctx.Fields
@@ -540,7 +537,12 @@ func (_q *UserQuery) sqlQuery(ctx context.Context) *sql.Selector {
 		selector.Distinct()
 	}
 	selector.WithContext(ctx)
-	defer narrow.Selector(selector, _q.conditions...)
+	order := _q.order
+	for _, p := range order {
+		p(selector)
+	}
+	_q.order = nil
+	defer func() { _q.order = order }()
 	for _, m := range _q.modifiers {
 		m(selector)
 	}
@@ -593,9 +595,9 @@ func (_q *UserQuery) Modify(modifiers ...func(s *sql.Selector)) *UserSelect {
 	return _q.Select()
 }
 
-// Narrow adds the condition of a rule. It holds whatever else the query asks.
+// Narrow adds the condition of a rule.
 func (_q *UserQuery) Narrow(c narrow.Condition) {
-	_q.conditions = append(_q.conditions, c)
+	_q.predicates = append(_q.predicates, narrow.Predicate(c))
 }
 
 // UserGroupBy is the group-by builder for User entities.

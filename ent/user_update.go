@@ -469,6 +469,9 @@ func (_u *UserUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 		}
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
+	if err := policy.Operation(_u.mutation, OpUpdate|OpUpdateOne); err != nil {
+		return _node, err
+	}
 	if pred := _spec.Predicate; pred != nil {
 		_spec.Predicate = func(selector *sql.Selector) {
 			pred(selector.WithContext(ctx))
@@ -967,6 +970,9 @@ func (_u *UserUpdateOne) sqlSave(ctx context.Context) (_node *User, err error) {
 			edge.Target.Nodes = append(edge.Target.Nodes, k)
 		}
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
+	}
+	if err := policy.Operation(_u.mutation, OpUpdate|OpUpdateOne); err != nil {
+		return _node, err
 	}
 	if pred := _spec.Predicate; pred != nil {
 		_spec.Predicate = func(selector *sql.Selector) {

@@ -18,7 +18,6 @@ import (
 	"entgo.io/ent/schema"
 
 	"github.com/reviewpoint/models/internal/clock"
-	"github.com/reviewpoint/models/internal/policy"
 	"github.com/reviewpoint/models/internal/viewer"
 )
 
@@ -141,9 +140,6 @@ func (c Changes) create(ctx context.Context, m mutation, next ent.Mutator) (ent.
 	if !m.Upserts() {
 		return node, c.write(ctx, m, nil, []Row{created})
 	}
-	if err := policy.Statement(ctx); err != nil {
-		return nil, err
-	}
 	if !slices.Contains(rivals, created.ID) {
 		rivals = append(rivals, created.ID)
 	}
@@ -153,7 +149,7 @@ func (c Changes) create(ctx context.Context, m mutation, next ent.Mutator) (ent.
 	}
 	for _, row := range after {
 		if row.ID == created.ID && len(before) < len(after) && row.Columns["public_id"] != created.Columns["public_id"] {
-			return nil, fmt.Errorf("%w: the row that it updates was created at the same moment: try again", ErrNotAudited)
+			return nil, errMeanwhile{fmt.Errorf("%w: the row that the upsert updates was created at the same moment: try again", ErrNotAudited)}
 		}
 	}
 	return node, c.write(ctx, m, before, after)
@@ -167,7 +163,8 @@ func (c Changes) change(ctx context.Context, m mutation, next ent.Mutator) (valu
 	if err != nil {
 		return nil, err
 	}
-	defer m.Only(nil)() // The transaction may be tried again.
+	restore := m.Only(nil) // Rows that come up from now on are none of its business: nobody has seen their values.
+	defer restore()        // The transaction may be tried again.
 	if len(ids) == 0 {
 		return next.Mutate(ctx, m)
 	}
@@ -338,13 +335,25 @@ func Atomic(ctx context.Context, driver any, fn func(ctx context.Context) error)
 	return fmt.Errorf("%w: %T cannot put it into one transaction with its row in audit_logs: open the client with models.Open", ErrNotAudited, driver)
 }
 
-// Refuse returns a driver that answers ErrNotAudited: for an upsert, whose update the hooks do not see.
-func Refuse(driver dialect.Driver) dialect.Driver { return refused{driver} }
+// ErrUpsert refuses an upsert whose update the hooks do not see.
+var ErrUpsert = fmt.Errorf("%w: this upsert does not say which row it would change: look the row up, then update or create it", ErrNotAudited)
 
-type refused struct{ dialect.Driver }
+// Refuse returns a driver that answers err, for a builder that cannot return one.
+func Refuse(driver dialect.Driver, err error) dialect.Driver { return refused{driver, err} }
 
-func (refused) Exec(context.Context, string, any, any) error  { return errUpsert }
-func (refused) Query(context.Context, string, any, any) error { return errUpsert }
-func (refused) Tx(context.Context) (dialect.Tx, error)        { return nil, errUpsert }
+type refused struct {
+	dialect.Driver
+	err error
+}
 
-var errUpsert = fmt.Errorf("%w: this upsert does not say which row it would change: look the row up, then update or create it", ErrNotAudited)
+func (r refused) Exec(context.Context, string, any, any) error  { return r.err }
+func (r refused) Query(context.Context, string, any, any) error { return r.err }
+func (r refused) Tx(context.Context) (dialect.Tx, error)        { return nil, r.err }
+
+// errMeanwhile is ErrNotAudited for an upsert of a row that came up after it had been looked for.
+type errMeanwhile struct{ error }
+
+// Retry makes the transaction be tried again.
+func (errMeanwhile) Retry() bool { return true }
+
+func (e errMeanwhile) Unwrap() error { return e.error }

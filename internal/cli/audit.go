@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"entgo.io/ent/dialect/sql"
 	"github.com/spf13/cobra"
@@ -164,6 +165,9 @@ func (a *app) auditList(ctx context.Context, s *models.Store, t *trail) error {
 			}
 			last = row.ID
 		}
+		if err := printer.table.Flush(); err != nil { // so that a long trail is not held in memory
+			return err
+		}
 		left -= len(rows)
 		if len(rows) < page || t.limit > 0 && left == 0 {
 			return printer.end()
@@ -209,7 +213,7 @@ func (p *auditPrinter) end() error {
 		_, err := fmt.Fprintln(p.app.stdout, "no such changes")
 		return err
 	case !p.app.json:
-		return p.table.Flush()
+		return nil
 	case p.n == 0:
 		_, err := fmt.Fprintln(p.app.stdout, "[]")
 		return err
@@ -246,7 +250,7 @@ func value(v any) string {
 func printable(s string) string {
 	quoted := strings.Builder{}
 	for _, r := range s {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' {
+		if !unicode.IsPrint(r) {
 			fmt.Fprintf(&quoted, `\u%04x`, r)
 			continue
 		}

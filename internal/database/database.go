@@ -79,8 +79,11 @@ func (db *DB) Exec(ctx context.Context, query string, args, v any) error {
 
 // Query is ent's way to run a query.
 func (db *DB) Query(ctx context.Context, query string, args, v any) error {
-	if unitFrom(ctx, db) != nil || db.isRead(query) {
-		return scanned(v, sql.Conn{ExecQuerier: db}.Query(ctx, query, args, v))
+	if u := unitFrom(ctx, db); u != nil {
+		return u.query(ctx, query, args, v)
+	}
+	if db.isRead(query) {
+		return answer(v, sql.Conn{ExecQuerier: db}.Query(ctx, query, args, v), nil)
 	}
 	// INSERT ... RETURNING: the writer is given back when the rows are closed.
 	conn, err := db.acquire(ctx)
@@ -90,23 +93,35 @@ func (db *DB) Query(ctx context.Context, query string, args, v any) error {
 	if err := (sql.Conn{ExecQuerier: conn}).Query(ctx, query, args, v); err != nil {
 		return errors.Join(err, conn.Close())
 	}
-	answer := v.(*sql.Rows)
-	answer.ColumnScanner = &leasedRows{answer.ColumnScanner, conn}
-	return scanned(v, nil)
+	rows := v.(*sql.Rows)
+	rows.ColumnScanner = &leasedRows{rows.ColumnScanner, conn}
+	return answer(v, nil, nil)
 }
 
-// scanned makes the answer to a query, unless that has failed, say nothing of values that it cannot scan.
-func scanned(v any, err error) error {
-	if answer, ok := v.(*sql.Rows); ok && err == nil {
-		answer.ColumnScanner = silentRows{answer.ColumnScanner}
+// answer makes the rows of a query, unless it has failed, say nothing of values that cannot be scanned,
+// and call first with the first row.
+func answer(v any, err error, first func()) error {
+	if rows, ok := v.(*sql.Rows); ok && err == nil {
+		rows.ColumnScanner = &answerRows{rows.ColumnScanner, first}
 	}
 	return err
 }
 
-// silentRows cuts the value from the errors of Scan.
-type silentRows struct{ sql.ColumnScanner }
+type answerRows struct {
+	sql.ColumnScanner
+	first func()
+}
 
-func (r silentRows) Scan(dest ...any) error {
+func (r *answerRows) Next() bool {
+	next := r.ColumnScanner.Next()
+	if next && r.first != nil {
+		r.first()
+		r.first = nil
+	}
+	return next
+}
+
+func (r *answerRows) Scan(dest ...any) error {
 	err := r.ColumnScanner.Scan(dest...)
 	if cause := errors.Unwrap(err); cause != nil && strings.HasPrefix(err.Error(), "sql: Scan error") {
 		return errors.New(strings.TrimSuffix(err.Error(), cause.Error()) + "it does not fit the type that it is read into")

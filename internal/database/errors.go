@@ -173,6 +173,12 @@ func translateSQLite(ctx context.Context, code int, text string) error {
 // retryable reports whether a transaction that ended with err may go better a second time.
 func retryable(err error) bool {
 	var e *Error
+	if again, ok := errors.AsType[interface {
+		error
+		Retry() bool
+	}](err); ok {
+		return again.Retry()
+	}
 	return errors.As(err, &e) && (errors.Is(e, ErrSerialization) || (errors.Is(e, ErrBusy) && e.sqlite != 0))
 }
 

@@ -222,15 +222,33 @@ func (u *unit) changed() {
 
 // QueryContext runs a query in the transaction.
 func (u *unit) QueryContext(ctx context.Context, query string, args ...any) (*stdsql.Rows, error) {
-	tx, err := u.ready(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := tx.QueryContext(ctx, query, args...)
+	rows, err := asked{u}.QueryContext(ctx, query, args...)
 	if err == nil && !isSelect(query) {
 		u.changed()
 	}
 	return rows, err
+}
+
+// query is ent's way to run a query. An INSERT has changed something when it answers a row; ON CONFLICT
+// DO NOTHING may have not.
+func (u *unit) query(ctx context.Context, query string, args, v any) error {
+	var first func()
+	if !isSelect(query) {
+		first = u.changed
+	}
+	return answer(v, sql.Conn{ExecQuerier: asked{u}}.Query(ctx, query, args, v), first)
+}
+
+// asked is a unit that does not count its queries.
+type asked struct{ *unit }
+
+// QueryContext runs a query in the transaction.
+func (u asked) QueryContext(ctx context.Context, query string, args ...any) (*stdsql.Rows, error) {
+	tx, err := u.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return tx.QueryContext(ctx, query, args...)
 }
 
 // end takes the transaction out of use. It returns nil for one that no statement began.
@@ -359,7 +377,7 @@ func (t *tx) Exec(ctx context.Context, query string, args, v any) error {
 
 // Query is ent's way to run a query.
 func (t *tx) Query(ctx context.Context, query string, args, v any) error {
-	return scanned(v, sql.Conn{ExecQuerier: t.unit}.Query(ctx, query, args, v))
+	return t.unit.query(ctx, query, args, v)
 }
 
 // ExecContext runs a statement in the transaction.

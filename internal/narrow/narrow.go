@@ -20,26 +20,23 @@ func Rows(builder any, c Condition) error {
 	case interface {
 		WhereP(ps ...func(*sql.Selector))
 	}: // a mutation
-		b.WhereP(func(s *sql.Selector) { Selector(s, c) })
+		b.WhereP(Predicate(c))
 	default:
 		return fmt.Errorf("%T cannot be narrowed to the rows that the viewer may see", builder)
 	}
 	return nil
 }
 
+// Predicate is the condition as ent takes it.
+func Predicate(c Condition) func(*sql.Selector) {
+	return func(s *sql.Selector) { Selector(s, c) }
+}
+
 // Selector narrows s. Its method Where would not do: after an s.Or() of the caller it widens.
-func Selector(s *sql.Selector, conditions ...Condition) {
-	if len(conditions) == 0 {
-		return
-	}
+func Selector(s *sql.Selector, c Condition) {
 	prior, table := s.P(), s.TableName()
 	s.SetP(sql.P(func(b *sql.Builder) {
-		for i, c := range conditions {
-			if i > 0 {
-				b.WriteString(" AND ")
-			}
-			c(b, table)
-		}
+		c(b, table)
 		if prior != nil {
 			b.WriteString(" AND (").Join(prior).WriteByte(')')
 		}

@@ -13,7 +13,6 @@ import (
 	"entgo.io/ent/privacy"
 
 	"github.com/reviewpoint/models/internal/narrow"
-	"github.com/reviewpoint/models/internal/privilege"
 	"github.com/reviewpoint/models/internal/viewer"
 )
 
@@ -34,6 +33,11 @@ const (
 
 // Rules says who may do what with the rows of an entity. Whatever it does not allow is refused. The
 // system may do everything that the rows allow.
+//
+// A query, an edge from a row and an eager load are judged by the rules of the rows that they lead to.
+// The predicate of an edge (HasUserWith) is not: it tells of a neighbour's columns whoever sees the row
+// itself. All edges of a person's rows lead to rows of that person; before one leads elsewhere, the
+// templates predicate/edge/has and haswith need to ask here.
 type Rules struct {
 	Admin      Operations // of an administrator, on every row
 	User       Operations // of a signed-in person, on the own rows
@@ -49,7 +53,7 @@ func (r Rules) EvalQuery(ctx context.Context, q ent.Query) error {
 	switch {
 	case err != nil:
 		return err
-	case privilege.Raised(ctx), v.System, v.Admin && r.Admin&Read != 0:
+	case v.System, v.Admin && r.Admin&Read != 0:
 		return nil
 	case v.UserID > 0 && !v.Admin && r.User&Read != 0:
 		return r.own(q, v.UserID)
@@ -60,7 +64,7 @@ func (r Rules) EvalQuery(ctx context.Context, q ent.Query) error {
 // EvalMutation refuses the mutation, or narrows it to the rows that the viewer may change.
 func (r Rules) EvalMutation(ctx context.Context, m ent.Mutation) error {
 	v, err := asking(ctx)
-	if err != nil || privilege.Raised(ctx) {
+	if err != nil {
 		return err
 	}
 	op := operation(m.Op())
@@ -126,9 +130,18 @@ func (r Rules) own(builder any, id int) error {
 // accounts is the table of those who can be viewers.
 const accounts = "users"
 
-// account refuses a person whose account is not there, or not in use.
+type bulkKey struct{}
+
+// Bulk returns the context of one bulk creation, for all rows of which the viewer is looked up once.
+func Bulk(ctx context.Context) context.Context {
+	return context.WithValue(ctx, bulkKey{}, new(viewer.Viewer))
+}
+
+// account refuses a person whose account is not there or not in use, or not that of an administrator
+// any more.
 func account(ctx context.Context, m ent.Mutation, v viewer.Viewer) error {
-	if v.UserID == 0 { // an administrator without one
+	known, bulk := ctx.Value(bulkKey{}).(*viewer.Viewer)
+	if v.UserID == 0 || bulk && *known == v { // an administrator without one, or somebody who was looked up
 		return nil
 	}
 	client, ok := m.(interface {
@@ -137,17 +150,33 @@ func account(ctx context.Context, m ent.Mutation, v viewer.Viewer) error {
 	if !ok {
 		return fmt.Errorf("%T cannot look up the account of the viewer", m)
 	}
-	rows, err := client.QueryContext(ctx, "SELECT 1 FROM users WHERE id = $1 AND is_active AND NOT is_deleted", v.UserID)
+	rows, err := client.QueryContext(ctx, "SELECT is_admin FROM users WHERE id = $1 AND is_active AND NOT is_deleted", v.UserID)
 	if err != nil {
 		return fmt.Errorf("look up the account of the viewer: %w", err)
 	}
 	defer rows.Close()
-	usable := rows.Next()
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("look up the account of the viewer: %w", err)
+	var usable, admin bool
+	if usable = rows.Next(); usable {
+		err = rows.Scan(&admin)
 	}
-	if !usable {
+	switch err := errors.Join(err, rows.Err()); {
+	case err != nil:
+		return fmt.Errorf("look up the account of the viewer: %w", err)
+	case !usable:
 		return Deny("%s has no account that is in use", v)
+	case v.Admin && !admin:
+		return Deny("%s is no administrator any more", v)
+	}
+	if bulk {
+		*known = v
+	}
+	return nil
+}
+
+// Operation refuses a builder whose mutation was made another operation, which is not what the rules saw.
+func Operation(m ent.Mutation, ops ent.Op) error {
+	if !m.Op().Is(ops) {
+		return Deny("a builder of %s cannot carry out %s", m.Type(), m.Op())
 	}
 	return nil
 }
@@ -155,7 +184,7 @@ func account(ctx context.Context, m ent.Mutation, v viewer.Viewer) error {
 // Statement refuses everybody but the system what goes round the rules, such as an own piece of SQL in an update.
 func Statement(ctx context.Context) error {
 	v, err := asking(ctx)
-	if err != nil || v.System || privilege.Raised(ctx) {
+	if err != nil || v.System {
 		return err
 	}
 	return Deny("%s may not modify statements", v)

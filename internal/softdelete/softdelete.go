@@ -28,16 +28,10 @@ var _ schema.Annotation = Columns{}
 // Name is that of the annotation.
 func (Columns) Name() string { return "SoftDelete" }
 
-type shownKey struct{}
-
-// Show returns a context whose queries see deleted rows of their own entity, because they were chosen
-// before. Edges go on leading to rows that are not deleted.
-func Show(ctx context.Context) context.Context { return context.WithValue(ctx, shownKey{}, true) }
-
 // Interceptor hides deleted rows from queries.
 func (c Columns) Interceptor() ent.Interceptor {
 	return ent.TraverseFunc(func(ctx context.Context, q ent.Query) error {
-		if shown, _ := ctx.Value(shownKey{}).(bool); shown || viewer.DeletedIncluded(ctx) {
+		if viewer.DeletedIncluded(ctx) {
 			return nil
 		}
 		return narrow.Rows(q, c.alive)
@@ -62,7 +56,9 @@ func (c Columns) apply(ctx context.Context, m ent.Mutation) error {
 	if deletes && viewer.HardDeleted(ctx) {
 		return nil
 	}
-	if !m.Op().Is(ent.OpCreate) && (deletes || !viewer.DeletedIncluded(ctx)) {
+	value, _ := m.Field(c.Deleted)
+	again, _ := value.(bool) // A row is deleted once.
+	if !m.Op().Is(ent.OpCreate) && (deletes || again || !viewer.DeletedIncluded(ctx)) {
 		if err := narrow.Rows(m, c.alive); err != nil {
 			return err
 		}
