@@ -22,9 +22,9 @@ var (
 	// ErrNotFound is returned for a row that is not there, not visible, or deleted. It is every
 	// *ent.NotFoundError.
 	ErrNotFound = ent.ErrNotFound
-	// ErrNotAudited is returned by the client for a change of a user or a file whose row in the audit
-	// trail could not go into the same transaction, such as one through a driver that is not a Store's.
-	// Nothing was changed.
+	// ErrNotAudited is returned by the client for a change that the audit trail could not record, such as
+	// one through a driver that is not a Store's, or an upsert of files. Nothing was changed; where the
+	// caller's own transaction is concerned, that can only be rolled back.
 	ErrNotAudited = audit.ErrNotAudited
 	// ErrEmailTaken is returned by RestoreUser when somebody else has the address by now.
 	ErrEmailTaken = errors.New("the address belongs to another account by now")

@@ -543,6 +543,7 @@ func TestSoftDelete_DeletesOnce(t *testing.T) {
 				"DeleteOneID.Where":  c.User.DeleteOneID(g.dead.ID).Where(user.IsDeleted(true)).Exec(ctx),
 				"DeleteOneID, wider": c.User.DeleteOneID(g.dead.ID).Where(func(s *sql.Selector) { s.Or() }).Exec(ctx),
 				"of nobody":          c.User.DeleteOneID(424242).Exec(ctx),
+				"SetIsDeleted":       c.User.UpdateOneID(g.dead.ID).SetIsDeleted(true).Exec(ctx),
 			} {
 				if !errors.Is(err, models.ErrNotFound) || !ent.IsNotFound(err) {
 					t.Errorf("%s answers %v, want ErrNotFound", name, err)

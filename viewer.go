@@ -11,7 +11,8 @@ import (
 // of an account; an administrator may have a Label instead. Any other is refused with ErrForbidden.
 type Viewer = viewer.Viewer
 
-// WithViewer returns a context in which a signed-in person asks. Admin is taken on the caller's word.
+// WithViewer returns a context in which a signed-in person asks. Reads take Admin on the caller's word;
+// a change looks the account up.
 func WithViewer(ctx context.Context, v Viewer) context.Context { return viewer.NewContext(ctx, v) }
 
 // AsUser returns a context in which u asks, with the rights that u has; nil is anonymous.

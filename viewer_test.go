@@ -57,6 +57,7 @@ func TestViewer_Impossible(t *testing.T) {
 			{"unknown administrator", models.Viewer{UserID: 424242, Admin: true}, true},
 			{"deleted user", models.Viewer{UserID: gone.ID}, false},
 			{"deleted administrator", models.Viewer{UserID: gone.ID, Admin: true}, true},
+			{"no administrator any more", models.Viewer{UserID: w.target.ID, Admin: true}, true},
 			{"disabled administrator", models.Viewer{UserID: disabled.ID, Admin: true}, true},
 		} {
 			t.Run(tt.name, func(t *testing.T) {

@@ -387,7 +387,7 @@ type AuditLogCreateBulk struct {
 }
 
 // Save creates the AuditLog entities in the database, with one statement. The hooks of each row run
-// inside those of the row before, and with its context.
+// inside those of the row before, and in the context that those made.
 func (_c *AuditLogCreateBulk) Save(ctx context.Context) ([]*AuditLog, error) {
 	if _c.err != nil {
 		return nil, _c.err

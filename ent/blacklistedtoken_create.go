@@ -361,7 +361,7 @@ type BlacklistedTokenCreateBulk struct {
 }
 
 // Save creates the BlacklistedToken entities in the database, with one statement. The hooks of each row run
-// inside those of the row before, and with its context.
+// inside those of the row before, and in the context that those made.
 func (_c *BlacklistedTokenCreateBulk) Save(ctx context.Context) ([]*BlacklistedToken, error) {
 	if _c.err != nil {
 		return nil, _c.err

@@ -537,7 +537,7 @@ type FileCreateBulk struct {
 }
 
 // Save creates the File entities in the database, with one statement. The hooks of each row run
-// inside those of the row before, and with its context.
+// inside those of the row before, and in the context that those made.
 func (_c *FileCreateBulk) Save(ctx context.Context) ([]*File, error) {
 	if _c.err != nil {
 		return nil, _c.err

@@ -402,7 +402,7 @@ type UsedPasswordResetTokenCreateBulk struct {
 }
 
 // Save creates the UsedPasswordResetToken entities in the database, with one statement. The hooks of each row run
-// inside those of the row before, and with its context.
+// inside those of the row before, and in the context that those made.
 func (_c *UsedPasswordResetTokenCreateBulk) Save(ctx context.Context) ([]*UsedPasswordResetToken, error) {
 	if _c.err != nil {
 		return nil, _c.err

@@ -998,7 +998,7 @@ type UserCreateBulk struct {
 }
 
 // Save creates the User entities in the database, with one statement. The hooks of each row run
-// inside those of the row before, and with its context.
+// inside those of the row before, and in the context that those made.
 func (_c *UserCreateBulk) Save(ctx context.Context) ([]*User, error) {
 	if _c.err != nil {
 		return nil, _c.err

@@ -149,7 +149,7 @@ func (c Changes) create(ctx context.Context, m mutation, next ent.Mutator) (ent.
 	}
 	for _, row := range after {
 		if row.ID == created.ID && len(before) < len(after) && row.Columns["public_id"] != created.Columns["public_id"] {
-			return nil, errMeanwhile{fmt.Errorf("%w: the row that the upsert updates was created at the same moment: try again", ErrNotAudited)}
+			return nil, meanwhileError{fmt.Errorf("%w: the row that the upsert updates was created at the same moment: try again", ErrNotAudited)}
 		}
 	}
 	return node, c.write(ctx, m, before, after)
@@ -350,10 +350,10 @@ func (r refused) Exec(context.Context, string, any, any) error  { return r.err }
 func (r refused) Query(context.Context, string, any, any) error { return r.err }
 func (r refused) Tx(context.Context) (dialect.Tx, error)        { return nil, r.err }
 
-// errMeanwhile is ErrNotAudited for an upsert of a row that came up after it had been looked for.
-type errMeanwhile struct{ error }
+// meanwhileError is ErrNotAudited for an upsert of a row that came up after it had been looked for.
+type meanwhileError struct{ error }
 
 // Retry makes the transaction be tried again.
-func (errMeanwhile) Retry() bool { return true }
+func (meanwhileError) Retry() bool { return true }
 
-func (e errMeanwhile) Unwrap() error { return e.error }
+func (e meanwhileError) Unwrap() error { return e.error }
