@@ -108,8 +108,8 @@ func TestErrors_OfRules(t *testing.T) {
 		s.err(t, "own edge", p.plain.Update().SetBio(canaryBio).ClearFiles().Exec(own))
 		s.err(t, "inactive: own name", idle.Update().SetName(canaryName).Exec(models.AsUser(t.Context(), idle)))
 		s.wantNone(t, p.secrets...)
-		s.wantShown(t, models.ErrNoViewer.Error(), models.ErrForbidden.Error(), "may not read these rows", "rows of AuditLog are never changed",
-			"in this way", "may create only their own", "may not set", "may not set files", "has no account that is in use", "may not modify statements", "user id is -7", "whom nothing names", "goes with")
+		s.wantShown(t, models.ErrNoViewer.Error(), models.ErrForbidden.Error(), "may not read User", "may not read AuditLog", "rows of AuditLog are never changed",
+			"may not delete User", "may not update File", "may create only their own", "may not set", "may not set files", "has no account that is in use", "may not modify statements", "user id is -7", "whom nothing names", "goes with")
 	})
 }
 

@@ -100,7 +100,7 @@ func (c Changes) Hook() ent.Hook {
 				return nil, fmt.Errorf("%w: %T has not been generated for it", ErrNotAudited, m)
 			}
 			if edges := change.Elsewhere(); len(edges) > 0 {
-				return nil, fmt.Errorf("%w: %s of %s changes other rows: change those instead", ErrNotAudited, edges[0], m.Type())
+				return nil, fmt.Errorf("%w: the edge %s of %s changes rows of another table: change those instead", ErrNotAudited, edges[0], m.Type())
 			}
 			err = change.Atomic(ctx, func(ctx context.Context) error {
 				if creates {

@@ -40,6 +40,9 @@ func (a *app) auditCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
+			if cmd.Flags().Changed("id") && trail.id <= 0 {
+				return fmt.Errorf("--id is %d: ids are positive", trail.id)
+			}
 			if err := trail.parse(clock.Now(ctx)); err != nil {
 				return err
 			}
@@ -82,8 +85,6 @@ func (t *trail) parse(now time.Time) (err error) {
 		return fmt.Errorf("--entity is %q: give %s", t.entity, strings.Join(entities, " or "))
 	case t.action != "" && !slices.Contains(actions, t.action):
 		return fmt.Errorf("--action is %q: give one of %s", t.action, strings.Join(actions, ", "))
-	case t.id < 0:
-		return fmt.Errorf("--id is %d: ids are positive", t.id)
 	case t.id > 0 && t.entity == "":
 		return fmt.Errorf("--id %d needs --entity: ids are counted by entity", t.id)
 	case t.limit < 0:

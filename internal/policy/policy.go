@@ -31,6 +31,19 @@ const (
 	All = Read | Create | Update | Delete
 )
 
+// String is the verb.
+func (o Operations) String() string {
+	switch o {
+	case Create:
+		return "create"
+	case Update:
+		return "update"
+	case Delete:
+		return "delete"
+	}
+	return "read"
+}
+
 // Rules says who may do what with the rows of an entity. Whatever it does not allow is refused. The
 // system may do everything that the rows allow.
 //
@@ -58,7 +71,7 @@ func (r Rules) EvalQuery(ctx context.Context, q ent.Query) error {
 	case v.UserID > 0 && !v.Admin && r.User&Read != 0:
 		return r.own(q, v.UserID)
 	}
-	return Deny("%s may not read these rows", v)
+	return Deny("%s may not read %s", v, queried(ctx))
 }
 
 // EvalMutation refuses the mutation, or narrows it to the rows that the viewer may change.
@@ -81,7 +94,7 @@ func (r Rules) EvalMutation(ctx context.Context, m ent.Mutation) error {
 	case v.UserID > 0 && !v.Admin && r.User&op != 0:
 		return r.personal(ctx, m, v, op)
 	}
-	return Deny("%s may not change %s in this way", v, m.Type())
+	return Deny("%s may not %s %s", v, op, m.Type())
 }
 
 // personal narrows a mutation by a person to the own rows.
@@ -202,6 +215,14 @@ func asking(ctx context.Context) (viewer.Viewer, error) {
 		return v, Deny("the viewer is an administrator whom nothing names: give a UserID or a Label")
 	}
 	return v, nil
+}
+
+// queried is the entity that the query of ctx asks for.
+func queried(ctx context.Context) string {
+	if q := ent.QueryFromContext(ctx); q != nil {
+		return q.Type
+	}
+	return "these rows"
 }
 
 func operation(op ent.Op) Operations {
