@@ -40,8 +40,9 @@ func (o Operations) String() string {
 		return "update"
 	case Delete:
 		return "delete"
+	default:
+		return "read"
 	}
-	return "read"
 }
 
 // Rules says who may do what with the rows of an entity. Whatever it does not allow is refused. The
