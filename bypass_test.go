@@ -186,6 +186,27 @@ func TestUpdate_BesideUpload(t *testing.T) {
 	}))
 }
 
+// TestHardDelete_KeepsUploadsOut creates a file between the deletion of a user's files and that of the
+// user: the database would delete it along, unseen by the trail.
+func TestHardDelete_KeepsUploadsOut(t *testing.T) {
+	t.Parallel()
+	ctx, s := models.AsSystem(t.Context(), "test"), open(t, postgresURL(t)+"&lock_timeout=1")
+	u := must(newUser(s).Save(ctx))(t)
+	check(t, newFile(s, u).Exec(ctx))
+	s.File.Use(func(next ent.Mutator) ent.Mutator {
+		return ent.MutateFunc(func(in context.Context, m ent.Mutation) (ent.Value, error) {
+			value, err := next.Mutate(in, m)
+			if m.Op().Is(ent.OpDelete) {
+				if err := newFile(s, u).Exec(ctx); !errors.Is(err, models.ErrBusy) {
+					t.Errorf("an upload meanwhile: got %v, want ErrBusy", err)
+				}
+			}
+			return value, err
+		})
+	})
+	check(t, s.User.DeleteOne(u).Exec(models.HardDelete(ctx)))
+}
+
 // statements returns a client that keeps what it sends.
 func statements(t *testing.T, ctx context.Context, url string) (*ent.Client, *[]string) {
 	t.Helper()
