@@ -18,16 +18,17 @@ import (
 // IncludeDeleted, the address is free for somebody else, and tokens issued before are refused
 // (tokens_valid_after). It is what the client's Delete does.
 //
-// Administrators and the system may. It returns ErrNotFound for an account that is not there or
-// deleted already: of two at once, one. It may run inside InTx.
+// Administrators and the system may; others get ErrForbidden. It returns ErrNotFound for an account that
+// is not there or deleted already: of two at once, one. It may run inside InTx.
 func (s *Store) SoftDeleteUser(ctx context.Context, userID int) error {
 	return s.User.DeleteOneID(userID).Exec(ctx)
 }
 
 // RestoreUser undoes SoftDeleteUser, but for the tokens.
 //
-// Administrators and the system may. It returns ErrEmailTaken when somebody else has the address by
-// now, and ErrNotFound for an account that is not there or not deleted. It may run inside InTx.
+// Administrators and the system may; others get ErrForbidden. It returns ErrEmailTaken when somebody else
+// has the address by now, after which a transaction that it ran in can only be rolled back, and
+// ErrNotFound for an account that is not there or not deleted. It may run inside InTx.
 func (s *Store) RestoreUser(ctx context.Context, userID int) error {
 	err := s.User.UpdateOneID(userID).Where(user.IsDeleted(true)).SetIsDeleted(false).Exec(IncludeDeleted(ctx))
 	if errors.Is(err, ErrUnique) {
@@ -38,7 +39,7 @@ func (s *Store) RestoreUser(ctx context.Context, userID int) error {
 
 // PurgeOptions says what PurgeExpired removes. A zero field removes nothing.
 type PurgeOptions struct {
-	// DeletedUsers is for how long an account must have been deleted.
+	// DeletedUsers is for how long an account must have been deleted. Defaults to leaving all.
 	DeletedUsers time.Duration
 }
 
@@ -54,8 +55,9 @@ const purgeBatch = 100
 // PurgeExpired removes for good what has been kept for long enough: accounts that were deleted longer
 // ago than the options say, with their files. Each removal is in the audit trail.
 //
-// It is for the system alone, works in batches with a transaction each, or in that of InTx, and bears
-// others beside it. When it fails, the report says what was removed before.
+// It is for the system alone; others get ErrForbidden. It works in batches of 100 accounts with a
+// transaction each, or in that of InTx, and bears others beside it: what another transaction is busy
+// with it leaves for the next time. When it fails, the report says what was removed before.
 func (s *Store) PurgeExpired(ctx context.Context, opts PurgeOptions) (*PurgeReport, error) {
 	report := &PurgeReport{}
 	v, ok := ViewerFrom(ctx)

@@ -26,6 +26,7 @@ func TestViewerFrom(t *testing.T) {
 		{"system", models.AsSystem(ctx, "purge"), models.Viewer{System: true, Label: "purge"}},
 		{"user", models.AsUser(ctx, &ent.User{ID: 7}), models.Viewer{UserID: 7}},
 		{"admin", models.AsUser(ctx, &ent.User{ID: 8, IsAdmin: true}), models.Viewer{UserID: 8, Admin: true}},
+		{"no user", models.AsUser(ctx, nil), models.Viewer{}},
 		{"viewer", models.WithViewer(ctx, models.Viewer{UserID: 9, Label: "api"}), models.Viewer{UserID: 9, Label: "api"}},
 		{"the last one counts", models.AsAnonymous(models.AsSystem(ctx, "x")), models.Viewer{}},
 		{"kept", models.HardDelete(models.IncludeDeleted(models.AsSystem(ctx, "y"))), models.Viewer{System: true, Label: "y"}},
