@@ -17,6 +17,7 @@ import (
 	"github.com/reviewpoint/models/ent/auditlog"
 	"github.com/reviewpoint/models/ent/blacklistedtoken"
 	"github.com/reviewpoint/models/ent/file"
+	"github.com/reviewpoint/models/ent/migrate"
 	"github.com/reviewpoint/models/ent/usedpasswordresettoken"
 	"github.com/reviewpoint/models/ent/user"
 )
@@ -130,6 +131,11 @@ func TestRules(t *testing.T) {
 						})
 					}
 				}
+			}
+		}
+		for _, table := range migrate.Tables {
+			if tables[table.Name] == nil {
+				t.Errorf("the table does not say who may do what with %s", table.Name)
 			}
 		}
 		for table, operations := range tables {
