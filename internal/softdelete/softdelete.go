@@ -30,11 +30,12 @@ func (Columns) Name() string { return "SoftDelete" }
 
 // Interceptor hides deleted rows from queries.
 func (c Columns) Interceptor() ent.Interceptor {
+	alive := narrow.Condition(c.alive)
 	return ent.TraverseFunc(func(ctx context.Context, q ent.Query) error {
 		if viewer.DeletedIncluded(ctx) {
 			return nil
 		}
-		return narrow.Rows(q, c.alive)
+		return narrow.Rows(q, alive)
 	})
 }
 
