@@ -100,7 +100,8 @@ func Open(ctx context.Context, url string, opts ...Option) (*Store, error) {
 	return s, nil
 }
 
-// withClock returns a context whose time is the store's.
+// withClock returns a context whose time is the store's. The contexts of a bulk creation nest, so it
+// is put there once.
 func (s *Store) withClock(ctx context.Context) context.Context {
 	if s.now == nil || clock.Carried(ctx) {
 		return ctx

@@ -51,9 +51,9 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		fmt.Fprintln(stderr, "reviewpoint: "+oneLine(err))
 		return exitFailed
 	}
-	text, _, isURL := strings.Cut(oneLine(err), "://")
-	if isURL { // which holds a password
-		text += "://...: give the database URL as --db URL"
+	text := oneLine(err)
+	if strings.Contains(text, "://") { // whose password is not to be repeated
+		text = "there is a database URL where none belongs: give it as --db URL"
 	}
 	fmt.Fprintln(stderr, "reviewpoint: "+text)
 	return exitUsage

@@ -17,6 +17,13 @@ const serverVersion = "15"
 
 // Desired is the SQL that makes the tables on an empty database of the dialect.
 func Desired(ctx context.Context, name string, tables []*schema.Table) (string, error) {
+	for _, table := range tables {
+		for _, column := range table.Columns {
+			if column.Type == field.TypeString && length(column) == "" {
+				return "", fmt.Errorf("%s.%s has no length: give the field SchemaType(varchar(n)) beside MaxRuneLen(n)", table.Name, column.Name)
+			}
+		}
+	}
 	if name == dialect.SQLite {
 		checked := make([]*schema.Table, len(tables))
 		for i, table := range tables {
@@ -72,8 +79,8 @@ func typeCheck(column *schema.Column) (name, check string) {
 	case field.TypeJSON:
 		name, check = "json", "typeof(%[1]s) = 'text' AND json_valid(%[1]s)"
 	case field.TypeString:
-		length := varchar.FindString(column.SchemaType[dialect.Postgres])
-		name, check = "text_"+length, "typeof(%[1]s) = 'text' AND instr(%[1]s, char(0)) = 0 AND length(%[1]s) <= "+length
+		n := length(column)
+		name, check = "text_"+n, "typeof(%[1]s) = 'text' AND instr(%[1]s, char(0)) = 0 AND length(%[1]s) <= "+n
 	default:
 		return "", ""
 	}
@@ -84,5 +91,9 @@ func typeCheck(column *schema.Column) (name, check string) {
 	return name, check
 }
 
-// varchar finds the n of varchar(n).
+// length is the n of varchar(n).
+func length(column *schema.Column) string {
+	return varchar.FindString(column.SchemaType[dialect.Postgres])
+}
+
 var varchar = regexp.MustCompile(`\d+`)

@@ -13,6 +13,8 @@ import (
 	"ariga.io/atlas/sql/schema"
 	"ariga.io/atlas/sql/sqlite"
 	"entgo.io/ent/dialect"
+	entschema "entgo.io/ent/dialect/sql/schema"
+	"entgo.io/ent/schema/field"
 
 	entmigrate "github.com/reviewpoint/models/ent/migrate"
 	"github.com/reviewpoint/models/internal/database"
@@ -54,6 +56,18 @@ func TestDesired_SameEverywhere(t *testing.T) {
 				t.Errorf("ent/migrate/%s is out of date: run go generate", file)
 			}
 		})
+	}
+}
+
+// TestDesired_WithoutLength forgets what a text field needs beside its validator.
+func TestDesired_WithoutLength(t *testing.T) {
+	t.Parallel()
+	table := entschema.NewTable("users").AddColumn(&entschema.Column{Name: "orcid", Type: field.TypeString, Nullable: true})
+	for _, name := range []string{dialect.SQLite, dialect.Postgres} {
+		_, err := migration.Desired(t.Context(), name, []*entschema.Table{table})
+		if err == nil || !strings.HasPrefix(err.Error(), "users.orcid has no length: give the field SchemaType(varchar(n))") {
+			t.Errorf("%s: got %v, want what the field lacks", name, err)
+		}
 	}
 }
 
