@@ -1,18 +1,297 @@
 package models
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+	"unicode/utf8"
 
 	"entgo.io/ent/dialect"
-	"entgo.io/ent/dialect/sql"
+	"github.com/google/uuid"
 
-	"github.com/reviewpoint/models/ent/file"
+	"github.com/reviewpoint/models/ent"
 	"github.com/reviewpoint/models/ent/user"
+	"github.com/reviewpoint/models/internal/address"
 	"github.com/reviewpoint/models/internal/clock"
+	"github.com/reviewpoint/models/internal/password"
+	"github.com/reviewpoint/models/internal/policy"
+	"github.com/reviewpoint/models/internal/privilege"
+	"github.com/reviewpoint/models/internal/validation"
 )
+
+// UserOption sets more of the account that Register makes, such as its name. It cannot set the address or the password.
+type UserOption = func(*ent.UserMutation)
+
+// Register makes an account. The address is stored in its normal form: without spaces around it, in
+// lower case, composed (Unicode's NFC); it has at most 254 bytes. The password has 8 to 128 characters
+// (WithMaxPasswordLength), is not among the most common ones, and is not the address; no rules of
+// composition, as NIST SP 800-63B advises. It is stored as a hash of Argon2id (WithPasswordHashing).
+//
+// Everybody may; but what a person may not change of the own account (is_admin, for one), only
+// administrators and the system set by an option: others get ErrForbidden. It returns *ValidationError,
+// and ErrEmailTaken, which tells that there is such an account: a service that must not say so answers
+// alike and writes to the address. It may run inside InTx, which can only be rolled back after
+// ErrEmailTaken.
+func (s *Store) Register(ctx context.Context, email, password string, opts ...UserOption) (*ent.User, error) {
+	v, err := policy.Asking(ctx)
+	if err != nil {
+		return nil, err
+	}
+	create := s.User.Create()
+	for _, opt := range opts {
+		opt(create.Mutation())
+	}
+	if !v.System && !v.Admin {
+		for _, column := range create.Mutation().Fields() {
+			if !slices.Contains(profile, column) {
+				return nil, policy.Deny("%s may not set %s of a new account", v, column)
+			}
+		}
+	}
+	if email, err = normalAddress(email); err != nil {
+		return nil, err
+	}
+	hash, err := s.newHash(ctx, password, email)
+	if err != nil {
+		return nil, err
+	}
+	u, err := create.SetEmail(email).SetHashedPassword(hash).Save(privilege.Raise(ctx, ent.TypeUser))
+	return u, taken(err)
+}
+
+func taken(err error) error {
+	if errors.Is(err, ErrUnique) { // The other value that is unique is random.
+		return fmt.Errorf("%w (%w)", ErrEmailTaken, err)
+	}
+	return err
+}
+
+// Authenticate returns the account with the address and the password, and records the login in
+// last_login_at. A hash of the old application, or one that cost less than they do now, is replaced.
+// NewClaims makes a token's claims of what it returns.
+//
+// Everybody may. It returns ErrInvalidCredentials for an unknown address, a deleted account, and a wrong
+// password, and takes as long for each: an unknown address is tried against the hash of some account, so
+// that it costs what hashes cost here. It returns ErrAccountDisabled for a disabled account, to whoever
+// knows its password. It may run inside InTx, as ChangePassword does.
+func (s *Store) Authenticate(ctx context.Context, email, password string) (*ent.User, error) {
+	if _, err := policy.Asking(ctx); err != nil {
+		return nil, err
+	}
+	if utf8.RuneCountInString(password) > s.maxPassword {
+		return nil, ErrInvalidCredentials
+	}
+	ctx = privilege.Raise(ctx, ent.TypeUser)
+	for range 5 {
+		u, hash, err := s.candidate(ctx, email)
+		if err != nil {
+			return nil, err
+		}
+		matches, stale, err := s.passwords.Verify(ctx, hash, password)
+		switch {
+		case err != nil:
+			return nil, err
+		case u == nil || !matches:
+			return nil, ErrInvalidCredentials
+		case !u.IsActive:
+			return nil, ErrAccountDisabled
+		}
+		u, err = s.signIn(ctx, u, password, stale)
+		if !errors.Is(err, ErrNotFound) {
+			return u, err
+		}
+		// The account has changed since it was read, perhaps its password.
+	}
+	return nil, fmt.Errorf("sign in: %w", ErrSerialization)
+}
+
+// candidate returns the account with the address, and the hash to try the password against. If there is no
+// such account, that is the hash of another one, always the same for the address: its cost must not tell
+// that from a real one. What comes of trying it is of no importance.
+func (s *Store) candidate(ctx context.Context, email string) (*ent.User, string, error) {
+	normal, err := address.Normal(email)
+	if err != nil {
+		normal = "" // which nobody has
+	}
+	sum := sha256.Sum256([]byte(normal))
+	place, err := uuid.FromBytes(sum[:16])
+	if err != nil {
+		return nil, "", err
+	}
+	decoy, err := s.User.Query().Where(user.PublicIDGTE(place)).Order(user.ByPublicID()).First(ctx)
+	if ent.IsNotFound(err) {
+		decoy, err = s.User.Query().Order(user.ByPublicID()).First(ctx)
+	}
+	if ent.IsNotFound(err) {
+		return nil, password.None, nil // nobody is there at all
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	u, err := s.User.Query().Where(user.Email(normal)).Only(ctx)
+	if ent.IsNotFound(err) {
+		return nil, decoy.HashedPassword, nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	return u, u.HashedPassword, nil
+}
+
+// signIn records the login of an account whose password has been verified, and replaces its hash if that
+// is stale. It returns ErrNotFound if the account is not any more as it was then.
+func (s *Store) signIn(ctx context.Context, u *ent.User, password string, stale bool) (*ent.User, error) {
+	hash := u.HashedPassword
+	if stale {
+		var err error
+		if hash, err = s.passwords.Hash(ctx, password); err != nil {
+			return nil, err
+		}
+	}
+	var signedIn *ent.User
+	err := s.InTx(ctx, func(ctx context.Context) error {
+		err := s.recordLogin(ctx, u.ID, s.moment(ctx), " AND is_active AND hashed_password = $4", u.HashedPassword)
+		if err != nil {
+			return err
+		}
+		if stale {
+			if err := s.User.UpdateOneID(u.ID).SetHashedPassword(hash).Exec(ctx); err != nil {
+				return err
+			}
+		}
+		signedIn, err = s.User.Get(ctx, u.ID)
+		return err
+	})
+	return signedIn, err
+}
+
+// RecordLogin sets last_login_at, unless a later login is on record. at is at most 5 minutes from now.
+// Authenticate calls it; others that sign people in, such as a single sign-on, do so themselves.
+//
+// Administrators and the system may; others get ErrForbidden. It returns ErrNotFound for an account that
+// is not there, and *ValidationError for a time that cannot be. It may run inside InTx.
+func (s *Store) RecordLogin(ctx context.Context, userID int, at time.Time) error {
+	if err := s.allow(ctx, "record logins", func(v Viewer) bool { return v.Admin }); err != nil {
+		return err
+	}
+	if at.IsZero() || at.After(s.moment(ctx).Add(clockSkew)) {
+		return validation.New(ent.TypeUser, user.FieldLastLoginAt, "must be a time that is not in the future")
+	}
+	return s.recordLogin(ctx, userID, at, "")
+}
+
+// recordLogin moves last_login_at on to at, and past the cutoff: see Claims. Logins are not audited, so
+// this goes by one statement.
+func (s *Store) recordLogin(ctx context.Context, userID int, at time.Time, where string, args ...any) error {
+	latest := "max($1, ifnull(last_login_at, ''), ifnull(datetime(tokens_valid_after, '+1 second'), ''))"
+	if s.Dialect() == dialect.Postgres {
+		latest = "GREATEST($1::timestamptz, last_login_at, date_trunc('second', tokens_valid_after) + interval '1 second')"
+	}
+	result, err := s.ExecContext(ctx, "UPDATE users SET last_login_at = "+latest+", updated_at = $2 WHERE id = $3 AND NOT is_deleted"+where,
+		append([]any{clock.Normal(at), s.moment(ctx), userID}, args...)...)
+	if err != nil {
+		return err
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		return cmp.Or(err, fmt.Errorf("user %d: %w", userID, ErrNotFound))
+	}
+	return nil
+}
+
+// UserByID returns the account with the id. Whoever may not see it gets ErrNotFound. It may run inside InTx.
+func (s *Store) UserByID(ctx context.Context, userID int) (*ent.User, error) {
+	return s.User.Get(ctx, userID)
+}
+
+// UserByEmail returns the account with the address, in whatever form that is written; its Email is the one
+// to write to. Whoever may not see it gets ErrNotFound. It returns *ValidationError for what is no address.
+// It may run inside InTx.
+func (s *Store) UserByEmail(ctx context.Context, email string) (*ent.User, error) {
+	email, err := normalAddress(email)
+	if err != nil {
+		return nil, err
+	}
+	return s.User.Query().Where(user.Email(email)).Only(ctx)
+}
+
+// UpsertUser gives the account with the address what set sets, or makes one; without a password, if set
+// does not give its hash. set may be called more than once.
+//
+// The system may; administrators may update alone; others get ErrForbidden, or ErrNotFound. It returns
+// *ValidationError, and ErrEmailTaken where set gives the account an address that another one has, or
+// where it runs inside InTx and somebody else made the account meanwhile; then that transaction can only
+// be rolled back.
+func (s *Store) UpsertUser(ctx context.Context, email string, set func(*ent.UserMutation)) (*ent.User, error) {
+	email, err := normalAddress(email)
+	if err != nil {
+		return nil, err
+	}
+	var u *ent.User
+	for range 3 { // Another one may make it between the look and the creation.
+		err = s.InTx(ctx, func(ctx context.Context) error {
+			u, err = s.upsertUser(ctx, email, set)
+			return err
+		})
+		if !errors.Is(err, ErrUnique) {
+			break
+		}
+	}
+	return u, taken(err)
+}
+
+func (s *Store) upsertUser(ctx context.Context, email string, set func(*ent.UserMutation)) (*ent.User, error) {
+	query := s.User.Query().Where(user.Email(email))
+	if s.Dialect() == dialect.Postgres {
+		query.ForUpdate()
+	}
+	u, err := query.Only(ctx)
+	switch {
+	case ent.IsNotFound(err):
+		create := s.User.Create().SetHashedPassword(password.None)
+		set(create.Mutation())
+		return create.SetEmail(email).Save(ctx)
+	case err != nil:
+		return nil, err
+	}
+	update := s.User.UpdateOne(u)
+	set(update.Mutation())
+	return update.Save(ctx)
+}
+
+// DeactivateUser disables an account: nobody signs in to it, and the tokens issued before are refused, also
+// after ReactivateUser. Again is no error.
+//
+// Administrators and the system may; others get ErrForbidden. It returns ErrNotFound for an account that is
+// not there. It may run inside InTx.
+func (s *Store) DeactivateUser(ctx context.Context, userID int) error {
+	return s.User.UpdateOneID(userID).SetIsActive(false).SetTokensValidAfter(s.moment(ctx)).Exec(ctx)
+}
+
+// ReactivateUser undoes DeactivateUser, but for the tokens, under the same rules.
+func (s *Store) ReactivateUser(ctx context.Context, userID int) error {
+	return s.User.UpdateOneID(userID).SetIsActive(true).Exec(ctx)
+}
+
+// SignupsPerMonth counts the accounts made in each month of a year, January first, in UTC. Those deleted
+// since count in a context from IncludeDeleted.
+//
+// It counts what the viewer may see: all for administrators and the system. It may run inside InTx.
+func (s *Store) SignupsPerMonth(ctx context.Context, year int) ([12]int, error) {
+	var months [12]int
+	for i := range months {
+		begin := time.Date(year, time.January+time.Month(i), 1, 0, 0, 0, 0, time.UTC)
+		n, err := s.User.Query().Where(user.CreatedAtGTE(begin), user.CreatedAtLT(begin.AddDate(0, 1, 0))).Count(ctx)
+		if err != nil {
+			return months, err
+		}
+		months[i] = n
+	}
+	return months, nil
+}
 
 // SoftDeleteUser deletes an account and keeps its row and its files: nobody finds the row without
 // IncludeDeleted, the address is free for somebody else, and tokens issued before are refused
@@ -31,83 +310,5 @@ func (s *Store) SoftDeleteUser(ctx context.Context, userID int) error {
 // ErrNotFound for an account that is not there or not deleted. It may run inside InTx.
 func (s *Store) RestoreUser(ctx context.Context, userID int) error {
 	err := s.User.UpdateOneID(userID).Where(user.IsDeleted(true)).SetIsDeleted(false).Exec(IncludeDeleted(ctx))
-	if errors.Is(err, ErrUnique) {
-		return fmt.Errorf("restore user %d: %w", userID, ErrEmailTaken)
-	}
-	return err
-}
-
-// PurgeOptions says what PurgeExpired removes. A zero field removes nothing.
-type PurgeOptions struct {
-	// DeletedUsers is for how long an account must have been deleted. Defaults to leaving all.
-	DeletedUsers time.Duration
-}
-
-// PurgeReport says what PurgeExpired removed.
-type PurgeReport struct {
-	Users int `json:"users"`
-	Files int `json:"files"` // of those users
-}
-
-// purgeBatch is how many accounts go in one transaction.
-const purgeBatch = 100
-
-// PurgeExpired removes for good what has been kept for long enough: accounts that were deleted longer
-// ago than the options say, with their files. Each removal is in the audit trail.
-//
-// It is for the system alone; others get ErrForbidden. It works in batches of 100 accounts with a
-// transaction each, or in that of InTx, and bears others beside it: what another transaction is busy
-// with it leaves for the next time. When it fails, the report says what was removed before.
-func (s *Store) PurgeExpired(ctx context.Context, opts PurgeOptions) (*PurgeReport, error) {
-	report := &PurgeReport{}
-	v, ok := ViewerFrom(ctx)
-	switch {
-	case !ok:
-		return report, ErrNoViewer
-	case !v.System:
-		return report, fmt.Errorf("%w: a purge is for the system alone: use AsSystem", ErrForbidden)
-	case opts.DeletedUsers < 0:
-		return report, fmt.Errorf("PurgeExpired: accounts cannot have been deleted for %s", opts.DeletedUsers)
-	case opts.DeletedUsers == 0:
-		return report, nil
-	}
-	cutoff := clock.Now(s.withClock(ctx)).Add(-opts.DeletedUsers)
-	for last, more := 0, true; more; {
-		batch, ids, err := s.purgeUsers(HardDelete(IncludeDeleted(ctx)), last, cutoff)
-		if err != nil {
-			return report, err
-		}
-		report.Users += batch.Users
-		report.Files += batch.Files
-		if more = len(ids) == purgeBatch; more {
-			last = ids[len(ids)-1]
-		}
-	}
-	return report, nil
-}
-
-// purgeUsers removes a batch of the accounts that were deleted before the cutoff, of those with an id
-// after last. A row by other hands may be deleted at no time; then its last change counts.
-func (s *Store) purgeUsers(ctx context.Context, last int, cutoff time.Time) (batch PurgeReport, ids []int, err error) {
-	old := user.And(user.IDGT(last), user.IsDeleted(true), user.Or(
-		user.DeletedAtLTE(cutoff),
-		user.And(user.DeletedAtIsNil(), user.UpdatedAtLTE(cutoff)),
-	))
-	err = s.InTx(ctx, func(ctx context.Context) error {
-		batch = PurgeReport{}
-		query := s.User.Query().Where(old).Order(user.ByID()).Limit(purgeBatch)
-		if s.Dialect() == dialect.Postgres {
-			query.ForUpdate(sql.WithLockAction(sql.SkipLocked))
-		}
-		var err error
-		if ids, err = query.IDs(ctx); err != nil || len(ids) == 0 {
-			return err
-		}
-		if batch.Files, err = s.File.Delete().Where(file.UserIDIn(ids...)).Exec(ctx); err != nil {
-			return err
-		}
-		batch.Users, err = s.User.Delete().Where(user.IDIn(ids...), old).Exec(ctx)
-		return err
-	})
-	return batch, ids, err
+	return taken(err)
 }

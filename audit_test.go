@@ -246,7 +246,7 @@ func unauditedChanges() []audited {
 			return newFile(s, u).Exec(ctx)
 		}, nothing},
 		{"other entities", func(ctx context.Context, s *models.Store, _ *ent.User, _ *ent.File) error {
-			return errors.Join(newToken(s, "jti", someDay).Exec(ctx), newReset(s, "a", "n").Exec(ctx))
+			return errors.Join(newToken(s, "jti", someDay).Exec(ctx), newReset(s, "a@example.org", "n").Exec(ctx))
 		}, nothing},
 		{"upsert that ignores", func(ctx context.Context, s *models.Store, u *ent.User, _ *ent.File) error {
 			return upsert(s, u).Ignore().Exec(ctx)

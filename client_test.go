@@ -100,7 +100,7 @@ func TestToMap_HasEveryColumn(t *testing.T) {
 			"users":                      owner,
 			"files":                      must(newFile(s, owner).Save(ctx))(t),
 			"blacklisted_tokens":         must(newToken(s, "j", time.Now()).Save(ctx))(t),
-			"used_password_reset_tokens": must(newReset(s, "a", "n").Save(ctx))(t),
+			"used_password_reset_tokens": must(newReset(s, "a@example.org", "n").Save(ctx))(t),
 			"audit_logs":                 must(newAudit(s).Save(ctx))(t),
 		} {
 			query := "SELECT name FROM pragma_table_info($1)"

@@ -2,12 +2,14 @@ package models
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/reviewpoint/models/ent"
 	"github.com/reviewpoint/models/internal/audit"
 	"github.com/reviewpoint/models/internal/database"
 	"github.com/reviewpoint/models/internal/migration"
 	"github.com/reviewpoint/models/internal/policy"
+	"github.com/reviewpoint/models/internal/validation"
 	"github.com/reviewpoint/models/internal/viewer"
 )
 
@@ -26,9 +28,45 @@ var (
 	// one through a driver that is not a Store's, or an upsert of files. Nothing was changed; where the
 	// caller's own transaction is concerned, that can only be rolled back.
 	ErrNotAudited = audit.ErrNotAudited
-	// ErrEmailTaken is returned by RestoreUser when somebody else has the address by now.
-	ErrEmailTaken = errors.New("the address belongs to another account by now")
+	// ErrEmailTaken is returned by Register, UpsertUser and RestoreUser when another account has the address.
+	ErrEmailTaken = errors.New("the address belongs to another account")
 )
+
+// What the methods for accounts and tokens answer.
+var (
+	// ErrInvalidCredentials is returned by Authenticate for an unknown address and for a wrong password
+	// alike, and by ChangePassword for a wrong old one.
+	ErrInvalidCredentials = errors.New("unknown address or wrong password")
+	// ErrAccountDisabled is returned by Authenticate, after a right password, by ResetPassword, and by
+	// CheckToken for an account that is not active.
+	ErrAccountDisabled = errors.New("the account is disabled")
+	// ErrDeleted is returned by CheckToken for an account that has been deleted.
+	ErrDeleted = errors.New("the account has been deleted")
+	// ErrTokenUsed is returned by ConsumeResetToken and ResetPassword for a nonce that has counted.
+	ErrTokenUsed = errors.New("the password reset has been used")
+	// ErrTokenRevoked is returned by CheckToken for whatever token must not be accepted any more.
+	ErrTokenRevoked = errors.New("the token has been revoked")
+	// ErrTokenExpired is returned by CheckToken for a token whose time is over.
+	ErrTokenExpired = errors.New("the token has expired")
+)
+
+// ValidationError says which value is not accepted, and why: Entity, Field, Reason. It holds nothing of
+// the value. The methods of Store and the store's client return it as *ValidationError, for errors.As;
+// from the client it is ent's own ValidationError, too.
+type ValidationError = validation.Error
+
+// invalid makes ent's answer to a value that a mutation does not accept a *ValidationError.
+func invalid(m ent.Mutation, err error) error {
+	refused, ok := errors.AsType[*ent.ValidationError](err)
+	if !ok {
+		return err
+	}
+	cause := errors.Unwrap(refused)
+	for inner := cause; inner != nil; inner = errors.Unwrap(inner) {
+		cause = inner
+	}
+	return validation.Because(m.Type(), refused.Name, strings.TrimPrefix(cause.Error(), "ent: "), err)
+}
 
 // What a database answers to a statement, told from its SQLSTATE or from SQLite's extended result
 // code. Every method of the client and of Store may return them; test with errors.Is. No text of

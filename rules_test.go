@@ -353,9 +353,9 @@ func (w *world) resetOperations() map[string]operation {
 		"count":     func(ctx context.Context) (int, error) { return query().Count(ctx) },
 		"exist":     func(ctx context.Context) (int, error) { return whether(query().Exist(ctx)) },
 		"aggregate": func(ctx context.Context) (int, error) { return query().Aggregate(ent.Count()).Int(ctx) },
-		"create":    func(ctx context.Context) (int, error) { return one(newReset(w.Store, "b", "n").Save(ctx)) },
+		"create":    func(ctx context.Context) (int, error) { return one(newReset(w.Store, "b@example.org", "n").Save(ctx)) },
 		"bulk create": func(ctx context.Context) (int, error) {
-			return many(w.UsedPasswordResetToken.CreateBulk(newReset(w.Store, "b", "n"), newReset(w.Store, "c", "n")).Save(ctx))
+			return many(w.UsedPasswordResetToken.CreateBulk(newReset(w.Store, "b@example.org", "n"), newReset(w.Store, "c@example.org", "n")).Save(ctx))
 		},
 		"upsert": func(ctx context.Context) (int, error) {
 			return newReset(w.Store, w.reset.Email, w.reset.Nonce).SetUsedAt(time.Now().Add(time.Hour)).

@@ -13,6 +13,7 @@ import (
 	"github.com/reviewpoint/models/internal/clock"
 	"github.com/reviewpoint/models/internal/database"
 	"github.com/reviewpoint/models/internal/migration"
+	"github.com/reviewpoint/models/internal/password"
 	"github.com/reviewpoint/models/schema/migrations"
 )
 
@@ -20,16 +21,20 @@ import (
 type Store struct {
 	*ent.Client
 
-	db  *database.DB
-	now func() time.Time // nil for the machine's
+	db          *database.DB
+	now         func() time.Time // nil for the machine's
+	passwords   *password.Hasher
+	maxPassword int // characters
 }
 
 // Option changes how Open opens a store.
 type Option func(*options) error
 
 type options struct {
-	database database.Options
-	now      func() time.Time
+	database    database.Options
+	now         func() time.Time
+	hashing     PasswordHashing
+	maxPassword int
 }
 
 // WithMaxConns bounds the open connections: the readers of SQLite, which has one writer beside them,
@@ -79,24 +84,30 @@ func WithClock(now func() time.Time) Option {
 //
 // An error says in one line what to do, and holds no password. Open does not migrate.
 func Open(ctx context.Context, url string, opts ...Option) (*Store, error) {
-	var o options
+	o := options{maxPassword: password.MaxLength}
 	for _, opt := range opts {
 		if err := opt(&o); err != nil {
 			return nil, err
 		}
 	}
+	hasher, err := o.hashing.hasher()
+	if err != nil {
+		return nil, err
+	}
 	db, err := database.Open(ctx, url, o.database)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{Client: ent.NewClient(ent.Driver(db), ent.Log(logStatement)), db: db, now: o.now}
-	if o.now != nil {
-		s.Use(func(next ent.Mutator) ent.Mutator {
-			return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
-				return next.Mutate(s.withClock(ctx), m)
-			})
-		})
+	s := &Store{
+		Client: ent.NewClient(ent.Driver(db), ent.Log(logStatement)),
+		db:     db, now: o.now, passwords: hasher, maxPassword: o.maxPassword,
 	}
+	s.Use(func(next ent.Mutator) ent.Mutator {
+		return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+			value, err := next.Mutate(s.withClock(ctx), m)
+			return value, invalid(m, err)
+		})
+	})
 	return s, nil
 }
 
@@ -108,6 +119,9 @@ func (s *Store) withClock(ctx context.Context) context.Context {
 	}
 	return clock.NewContext(ctx, s.now)
 }
+
+// moment is the store's time.
+func (s *Store) moment(ctx context.Context) time.Time { return clock.Now(s.withClock(ctx)) }
 
 // logStatement is where Debug writes: the statement, less its arguments.
 func logStatement(line ...any) {

@@ -15,12 +15,13 @@ type TestingT interface {
 }
 
 // OpenTest returns a migrated store of the test's own: SQLite in a temporary file, closed and removed
-// when the test ends. It does not wait for the disk, and is otherwise what Open gives.
+// when the test ends. It does not wait for the disk, and hashes passwords at next to no cost, unless an
+// option says otherwise; it is otherwise what Open gives.
 func OpenTest(t TestingT, opts ...Option) *Store {
 	t.Helper()
 	path := filepath.ToSlash(filepath.Join(t.TempDir(), "reviewpoint.db"))
 	ctx := context.Background()
-	store, err := Open(ctx, "sqlite://"+(&url.URL{Path: path}).EscapedPath()+"?synchronous=off", opts...)
+	store, err := Open(ctx, "sqlite://"+(&url.URL{Path: path}).EscapedPath()+"?synchronous=off", append([]Option{cheapHashing}, opts...)...)
 	if err != nil {
 		t.Fatalf("open a store for the test: %v", err)
 	}
@@ -48,4 +49,9 @@ func RollbackTest(t TestingT, store *Store) context.Context {
 		}
 	})
 	return ctx
+}
+
+func cheapHashing(o *options) error {
+	o.hashing.cheap = true
+	return nil
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/user"
 
+	"github.com/reviewpoint/models/internal/clock"
+
 	"github.com/reviewpoint/models/internal/policy"
 )
 
@@ -468,6 +470,9 @@ func (_u *UserUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 			edge.Target.Nodes = append(edge.Target.Nodes, k)
 		}
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
+	}
+	if value, ok := _u.mutation.TokensValidAfter(); ok {
+		_spec.AddModifier(clock.MoveOn(user.FieldTokensValidAfter, value, user.FieldCreatedAt, user.FieldLastLoginAt))
 	}
 	if err := policy.Operation(_u.mutation, OpUpdate|OpUpdateOne); err != nil {
 		return _node, err
@@ -970,6 +975,9 @@ func (_u *UserUpdateOne) sqlSave(ctx context.Context) (_node *User, err error) {
 			edge.Target.Nodes = append(edge.Target.Nodes, k)
 		}
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
+	}
+	if value, ok := _u.mutation.TokensValidAfter(); ok {
+		_spec.AddModifier(clock.MoveOn(user.FieldTokensValidAfter, value, user.FieldCreatedAt, user.FieldLastLoginAt))
 	}
 	if err := policy.Operation(_u.mutation, OpUpdate|OpUpdateOne); err != nil {
 		return _node, err

@@ -11,6 +11,7 @@ import (
 	"entgo.io/ent/schema/mixin"
 	"github.com/google/uuid"
 
+	"github.com/reviewpoint/models/internal/address"
 	"github.com/reviewpoint/models/internal/audit"
 	"github.com/reviewpoint/models/internal/clock"
 	"github.com/reviewpoint/models/internal/softdelete"
@@ -45,6 +46,16 @@ func (PublicID) Fields() []ent.Field {
 		field.UUID("public_id", uuid.UUID{}).Unique().Immutable().Default(uuid.New),
 	}
 }
+
+// Address stores the e-mail address in a column in its normal form, so that it is found and unique
+// however it was written.
+type Address struct {
+	mixin.Schema
+	Column string
+}
+
+// Hooks of the mixin.
+func (a Address) Hooks() []ent.Hook { return []ent.Hook{address.Hook(a.Column)} }
 
 // SoftDelete keeps the rows that are deleted, and hides them from whoever does not ask for them. The
 // entity has the columns is_deleted and deleted_at.

@@ -16,7 +16,9 @@ import (
 type UsedPasswordResetToken struct{ ent.Schema }
 
 // Mixin of the UsedPasswordResetToken.
-func (UsedPasswordResetToken) Mixin() []ent.Mixin { return []ent.Mixin{Timestamps{}} }
+func (UsedPasswordResetToken) Mixin() []ent.Mixin {
+	return []ent.Mixin{Timestamps{}, Address{Column: "email"}}
+}
 
 // Fields of the UsedPasswordResetToken.
 func (UsedPasswordResetToken) Fields() []ent.Field {

@@ -9,6 +9,7 @@ import (
 	"entgo.io/ent/schema/index"
 
 	"github.com/reviewpoint/models/internal/audit"
+	"github.com/reviewpoint/models/internal/clock"
 	"github.com/reviewpoint/models/internal/jsonobject"
 	"github.com/reviewpoint/models/internal/policy"
 	"github.com/reviewpoint/models/internal/text"
@@ -23,6 +24,7 @@ func (User) Mixin() []ent.Mixin {
 		SoftDelete{Stamps: []string{"tokens_valid_after"}},
 		Timestamps{},
 		PublicID{},
+		Address{Column: "email"},
 		Audited{Changes: audit.Changes{
 			Creates: true,
 			Except:  []string{"updated_at", "last_login_at"},
@@ -40,7 +42,7 @@ func (User) Fields() []ent.Field {
 		field.Bool("is_deleted").Default(false),
 		field.Time("deleted_at").Optional().Nillable(),
 		field.Time("last_login_at").Optional().Nillable(),
-		field.Time("tokens_valid_after").Optional().Nillable(),
+		field.Time("tokens_valid_after").Optional().Nillable().Annotations(clock.Cutoff{After: []string{"created_at", "last_login_at"}}),
 		field.String("name").MaxRuneLen(128).Validate(text.Valid).SchemaType(varchar(128)).Optional().Nillable(),
 		field.String("bio").MaxRuneLen(512).Validate(text.Valid).SchemaType(varchar(512)).Optional().Nillable(),
 		field.String("avatar_url").MaxRuneLen(255).Validate(text.Valid).SchemaType(varchar(255)).Optional().Nillable(),

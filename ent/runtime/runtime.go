@@ -211,11 +211,14 @@ func init() {
 		})
 	}
 	usedpasswordresettokenMixinHooks0 := usedpasswordresettokenMixin[0].Hooks()
+	usedpasswordresettokenMixinHooks1 := usedpasswordresettokenMixin[1].Hooks()
 	usedpasswordresettokenHooks := schema.UsedPasswordResetToken{}.Hooks()
 
 	usedpasswordresettoken.Hooks[1] = usedpasswordresettokenMixinHooks0[0]
 
-	usedpasswordresettoken.Hooks[2] = usedpasswordresettokenHooks[0]
+	usedpasswordresettoken.Hooks[2] = usedpasswordresettokenMixinHooks1[0]
+
+	usedpasswordresettoken.Hooks[3] = usedpasswordresettokenHooks[0]
 	usedpasswordresettokenFields := schema.UsedPasswordResetToken{}.Fields()
 	_ = usedpasswordresettokenFields
 	// usedpasswordresettokenDescEmail is the schema descriptor for email field.
@@ -269,6 +272,7 @@ func init() {
 	userMixinHooks0 := userMixin[0].Hooks()
 	userMixinHooks1 := userMixin[1].Hooks()
 	userMixinHooks3 := userMixin[3].Hooks()
+	userMixinHooks4 := userMixin[4].Hooks()
 	userHooks := schema.User{}.Hooks()
 
 	user.Hooks[1] = userMixinHooks0[0]
@@ -277,7 +281,9 @@ func init() {
 
 	user.Hooks[3] = userMixinHooks3[0]
 
-	user.Hooks[4] = userHooks[0]
+	user.Hooks[4] = userMixinHooks4[0]
+
+	user.Hooks[5] = userHooks[0]
 	userMixinInters0 := userMixin[0].Interceptors()
 	user.Interceptors[0] = userMixinInters0[0]
 	userMixinFields2 := userMixin[2].Fields()

@@ -30,6 +30,7 @@ const (
 	Update     = "update"
 	SoftDelete = "soft_delete"
 	Restore    = "restore"
+	Anonymize  = "anonymize"
 	Delete     = "delete"
 )
 
@@ -205,12 +206,13 @@ func (c Changes) write(ctx context.Context, m mutation, before, after []Row) err
 		return err
 	}
 	now := clock.Now(ctx)
+	personal, anonymizes := ctx.Value(personalKey{}).([]string)
 	var (
 		values strings.Builder
 		args   []any
 	)
 	for _, pair := range pairs(before, after) {
-		changes, err := c.compare(pair[0], pair[1])
+		changes, err := c.compare(pair[0], pair[1], personal)
 		if err != nil {
 			return err
 		}
@@ -221,8 +223,12 @@ func (c Changes) write(ctx context.Context, m mutation, before, after []Row) err
 		if row.Columns == nil {
 			row = pair[1]
 		}
+		action := action(pair[0], pair[1])
+		if anonymizes {
+			action = Anonymize
+		}
 		values.WriteString(", (")
-		for i, arg := range []any{now, now, now, v.String(), action(pair[0], pair[1]), row.Entity, row.ID, string(changes)} {
+		for i, arg := range []any{now, now, now, v.String(), action, row.Entity, row.ID, string(changes)} {
 			if i > 0 {
 				values.WriteString(", ")
 			}
@@ -236,6 +242,29 @@ func (c Changes) write(ctx context.Context, m mutation, before, after []Row) err
 	}
 	_, err = m.ExecContext(ctx, "INSERT INTO audit_logs (created_at, updated_at, at, actor, action, entity, entity_id, changes) VALUES "+values.String()[2:], args...)
 	return err
+}
+
+type personalKey struct{}
+
+// Anonymizing returns a context in which a change of rows is on record as anonymize, without the values of
+// the personal columns.
+func Anonymizing(ctx context.Context, personal []string) context.Context {
+	return context.WithValue(ctx, personalKey{}, personal)
+}
+
+// Forget redacts the values of the personal columns in the changes of a row of the trail, and reports
+// whether there were any.
+func Forget(changes map[string]any, personal []string) bool {
+	forgot := false
+	for _, column := range personal {
+		values, _ := changes[column].([]any)
+		for i, value := range values {
+			if value != nil && value != Redacted {
+				values[i], forgot = Redacted, true
+			}
+		}
+	}
+	return forgot
 }
 
 // pairs joins the rows from before and after a change by their ids. A row that is missing is zero.
@@ -274,7 +303,7 @@ func deleted(row Row) bool {
 }
 
 // compare returns {"column": [old, new]} for what differs, or nil.
-func (c Changes) compare(before, after Row) ([]byte, error) {
+func (c Changes) compare(before, after Row, personal []string) ([]byte, error) {
 	changes := make(map[string][2]any)
 	for name := range union(before.Columns, after.Columns) {
 		if name == "id" || slices.Contains(c.Except, name) {
@@ -290,6 +319,9 @@ func (c Changes) compare(before, after Row) ([]byte, error) {
 		}
 		if !bytes.Equal(was, is) {
 			changes[name] = [2]any{json.RawMessage(was), json.RawMessage(is)}
+			if slices.Contains(personal, name) {
+				changes[name] = [2]any{redact(before.Columns[name]), redact(after.Columns[name])}
+			}
 		}
 	}
 	for name := range union(before.Secrets, after.Secrets) {

@@ -136,8 +136,8 @@ func (c *conn) IsValid() bool {
 
 // CheckNamedValue gives every argument the form that both databases keep alike.
 func (c *conn) CheckNamedValue(nv *driver.NamedValue) error {
-	if raw, ok := nv.Value.(json.RawMessage); ok && c.dialect == dialect.SQLite {
-		nv.Value = string(raw) // SQLite would keep bytes as a BLOB.
+	if raw, ok := nv.Value.(json.RawMessage); ok {
+		nv.Value = string(raw) // SQLite would keep bytes as a BLOB, and PostgreSQL take them for its own binary form.
 	}
 	err := driver.ErrSkip
 	if inner, ok := c.Conn.(driver.NamedValueChecker); ok {

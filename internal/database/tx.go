@@ -49,6 +49,9 @@ func unitFrom(ctx context.Context, db *DB) *unit {
 	return u
 }
 
+// InTransaction reports whether ctx carries a transaction.
+func (db *DB) InTransaction(ctx context.Context) bool { return unitFrom(ctx, db) != nil }
+
 // InTx runs fn in a transaction that fn's context carries. It commits when fn returns nil and rolls
 // back when fn returns an error or panics. Under a context that carries one already, it joins that
 // one, which can then only be rolled back if fn fails. A transaction that lost against another one is

@@ -159,6 +159,7 @@ func parsePostgres(rest string) (target, error) {
 	} else {
 		setDefault(values, "sslmode", "verify-full")
 	}
+	setDefault(values, "binary_parameters", "yes") // A statement with arguments is one round trip instead of two.
 	setDefault(values, "timezone", "UTC")
 	setDefault(values, "application_name", "reviewpoint")
 	setDefault(values, "connect_timeout", "10")

@@ -13,6 +13,7 @@ import (
 	"entgo.io/ent/privacy"
 
 	"github.com/reviewpoint/models/internal/narrow"
+	"github.com/reviewpoint/models/internal/privilege"
 	"github.com/reviewpoint/models/internal/viewer"
 )
 
@@ -63,11 +64,11 @@ type Rules struct {
 
 // EvalQuery refuses the query, or narrows it to the rows that the viewer may see.
 func (r Rules) EvalQuery(ctx context.Context, q ent.Query) error {
-	v, err := asking(ctx)
+	v, err := Asking(ctx)
 	switch {
 	case err != nil:
 		return err
-	case v.System, v.Admin && r.Admin&Read != 0:
+	case v.System, v.Admin && r.Admin&Read != 0, privilege.Raised(ctx, queried(ctx)):
 		return nil
 	case v.UserID > 0 && !v.Admin && r.User&Read != 0:
 		return r.own(q, v.UserID)
@@ -77,7 +78,7 @@ func (r Rules) EvalQuery(ctx context.Context, q ent.Query) error {
 
 // EvalMutation refuses the mutation, or narrows it to the rows that the viewer may change.
 func (r Rules) EvalMutation(ctx context.Context, m ent.Mutation) error {
-	v, err := asking(ctx)
+	v, err := Asking(ctx)
 	if err != nil {
 		return err
 	}
@@ -87,6 +88,8 @@ func (r Rules) EvalMutation(ctx context.Context, m ent.Mutation) error {
 		return Deny("rows of %s are never changed", m.Type())
 	case v.System:
 		return nil
+	case privilege.Raised(ctx, m.Type()):
+		return account(ctx, m, v)
 	case v.Admin && r.Admin&op != 0:
 		if err := r.columns(m, v, nil); err != nil {
 			return err
@@ -151,20 +154,36 @@ func Bulk(ctx context.Context) context.Context {
 	return context.WithValue(ctx, bulkKey{}, new(viewer.Viewer))
 }
 
-// account refuses a person whose account is not there or not in use, or not that of an administrator
-// any more.
+// account refuses a person whose account is not in use.
 func account(ctx context.Context, m ent.Mutation, v viewer.Viewer) error {
 	known, bulk := ctx.Value(bulkKey{}).(*viewer.Viewer)
-	if v.UserID == 0 || bulk && *known == v { // an administrator without one, or somebody who was looked up
+	if bulk && *known == v { // somebody who was looked up
 		return nil
 	}
-	client, ok := m.(interface {
-		QueryContext(ctx context.Context, query string, args ...any) (*stdsql.Rows, error)
-	})
+	db, ok := m.(querier)
 	if !ok {
 		return fmt.Errorf("%T cannot look up the account of the viewer", m)
 	}
-	rows, err := client.QueryContext(ctx, "SELECT is_admin FROM users WHERE id = $1 AND is_active AND NOT is_deleted", v.UserID)
+	if err := InUse(ctx, db, v); err != nil {
+		return err
+	}
+	if bulk {
+		*known = v
+	}
+	return nil
+}
+
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*stdsql.Rows, error)
+}
+
+// InUse refuses a person whose account is not there or not in use, or not that of an administrator any
+// more. Whoever has no account passes.
+func InUse(ctx context.Context, db querier, v viewer.Viewer) error {
+	if v.UserID == 0 || v.System {
+		return nil
+	}
+	rows, err := db.QueryContext(ctx, "SELECT is_admin FROM users WHERE id = $1 AND is_active AND NOT is_deleted", v.UserID)
 	if err != nil {
 		return fmt.Errorf("look up the account of the viewer: %w", err)
 	}
@@ -181,9 +200,6 @@ func account(ctx context.Context, m ent.Mutation, v viewer.Viewer) error {
 	case v.Admin && !admin:
 		return Deny("%s is no administrator any more", v)
 	}
-	if bulk {
-		*known = v
-	}
 	return nil
 }
 
@@ -197,15 +213,15 @@ func Operation(m ent.Mutation, ops ent.Op) error {
 
 // Statement refuses everybody but the system what goes round the rules, such as an own piece of SQL in an update.
 func Statement(ctx context.Context) error {
-	v, err := asking(ctx)
+	v, err := Asking(ctx)
 	if err != nil || v.System {
 		return err
 	}
 	return Deny("%s may not modify statements", v)
 }
 
-// asking returns the viewer, if it can be one.
-func asking(ctx context.Context) (viewer.Viewer, error) {
+// Asking returns the viewer, if it can be one: ErrNoViewer or ErrForbidden else.
+func Asking(ctx context.Context) (viewer.Viewer, error) {
 	v, err := viewer.Required(ctx)
 	switch {
 	case err != nil:
