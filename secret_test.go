@@ -18,8 +18,8 @@ import (
 func TestErrors_HoldNoValue(t *testing.T) {
 	t.Parallel()
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
-		const canary, id = "canary", 424242
-		owner := must(newUser(s).SetEmail(canary).SetHashedPassword(canary).Save(ctx))(t)
+		const canary, address, id = "canary", "canary@example.org", 424242
+		owner := must(newUser(s).SetEmail(address).SetHashedPassword(canary).Save(ctx))(t)
 		f := must(newFile(s, owner).SetFilename(canary).Save(ctx))(t)
 		raw := func(query string, args ...any) error {
 			_, err := s.ExecContext(ctx, query, args...)
@@ -27,9 +27,9 @@ func TestErrors_HoldNoValue(t *testing.T) {
 		}
 		long := strings.Repeat(canary, 100)
 		for name, err := range map[string]error{
-			"unique":                  newUser(s).SetEmail(canary).Exec(ctx),
-			"unique, in bulk":         s.User.CreateBulk(newUser(s), newUser(s).SetEmail(canary)).Exec(ctx),
-			"unique, raw":             raw("INSERT INTO users (public_id, email, hashed_password) VALUES ($1, $2, $3)", uuid.NewString(), canary, canary),
+			"unique":                  newUser(s).SetEmail(address).Exec(ctx),
+			"unique, in bulk":         s.User.CreateBulk(newUser(s), newUser(s).SetEmail(address)).Exec(ctx),
+			"unique, raw":             raw("INSERT INTO users (public_id, email, hashed_password) VALUES ($1, $2, $3)", uuid.NewString(), address, canary),
 			"foreign key":             f.Update().SetUserID(id).Exec(ctx),
 			"check":                   f.Update().AddSize(-id).Exec(ctx),
 			"check, raw":              raw("UPDATE users SET hashed_password = ''"),
@@ -49,7 +49,9 @@ func TestErrors_HoldNoValue(t *testing.T) {
 			"no argument":             raw("UPDATE users SET name = $1", struct{ Name string }{canary}),
 			"no such column":          raw("UPDATE users SET nosuch = $1", canary),
 			"no such row":             s.User.UpdateOneID(id).SetName(canary).Exec(ctx),
-			"a value that is missing": s.User.Create().SetEmail(canary).Exec(ctx),
+			"a value that is missing": s.User.Create().SetEmail(address).Exec(ctx),
+			"no address":              owner.Update().SetEmail(canary).Exec(ctx),
+			"too long an address":     owner.Update().SetEmail(long + "@example.org").Exec(ctx),
 		} {
 			if err == nil {
 				t.Errorf("%s is accepted, want an error", name)

@@ -93,7 +93,7 @@ func textColumns() []textColumn {
 			return newReset(s, v, uuid.NewString()).Exec(ctx)
 		}, insert("INSERT INTO used_password_reset_tokens (email, nonce) VALUES ($1, 'raw')")},
 		{"used_password_reset_tokens.nonce", 64, true, func(ctx context.Context, s *models.Store, v string) error {
-			return newReset(s, uuid.NewString(), v).Exec(ctx)
+			return newReset(s, uuid.NewString()+"@example.org", v).Exec(ctx)
 		}, insert("INSERT INTO used_password_reset_tokens (nonce, email) VALUES ($1, 'raw')")},
 		{"audit_logs.actor", 255, true, audit(func(c *ent.AuditLogCreate, v string) { c.SetActor(v) }), insert(fmt.Sprintf(auditRow, "actor, action, entity"))},
 		{"audit_logs.action", 32, true, audit(func(c *ent.AuditLogCreate, v string) { c.SetAction(v) }), insert(fmt.Sprintf(auditRow, "action, actor, entity"))},
@@ -119,18 +119,28 @@ func TestText_Bounds(t *testing.T) {
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
 		for _, c := range textColumns() {
 			for way, write := range map[string]func(context.Context, *models.Store, string) error{"client": c.client, "raw SQL": c.raw} {
-				if err := write(ctx, s, letters(c.max, way[:1])); err != nil {
+				longest, longer := letters(c.max, way[:1]), letters(c.max+1, way[:1])
+				if strings.HasSuffix(c.name, ".email") && way == "client" { // which counts in bytes
+					longest = "a@" + strings.Repeat(strings.Repeat("b", 62)+".", 4)
+					longest, longer = longest[:253]+"b", longest[:253]+"bb"
+				}
+				if err := write(ctx, s, longest); err != nil {
 					t.Errorf("%s by %s: %d characters are refused: %v", c.name, way, c.max, err)
 				}
-				if err := write(ctx, s, letters(c.max+1, way[:1])); err == nil {
+				if err := write(ctx, s, longer); err == nil {
 					t.Errorf("%s by %s: %d characters are accepted", c.name, way, c.max+1)
 				}
 				if err := write(ctx, s, ""); (err != nil) != c.required {
 					t.Errorf("%s by %s: an empty text answers %v; required: %t", c.name, way, err, c.required)
 				}
 			}
-			if err := c.client(ctx, s, letters(c.max+1, "")); !ent.IsValidationError(err) {
-				t.Errorf("%s: a text that is too long answers %v, want a validation error", c.name, err)
+			err := c.client(ctx, s, letters(c.max+1, ""))
+			refused, ok := errors.AsType[*models.ValidationError](err)
+			if !ok || !strings.HasSuffix(c.name, "."+refused.Field) {
+				t.Errorf("%s: a text that is too long answers %v, want a *ValidationError", c.name, err)
+			}
+			if !strings.HasSuffix(c.name, ".email") && !ent.IsValidationError(err) {
+				t.Errorf("%s: a text that is too long is no validation error for ent", c.name)
 			}
 		}
 	})

@@ -500,7 +500,7 @@ func TestBeginTx_OptionsThatCannotHold(t *testing.T) {
 			return
 		}
 		check(t, err)
-		if err := tx.User.Create().SetEmail("a").SetHashedPassword("x").Exec(ctx); !errors.Is(err, models.ErrReadOnly) {
+		if err := tx.User.Create().SetEmail("a@example.org").SetHashedPassword("x").Exec(ctx); !errors.Is(err, models.ErrReadOnly) {
 			t.Errorf("got %v, want ErrReadOnly", err)
 		}
 		check(t, tx.Rollback())

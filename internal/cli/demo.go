@@ -17,10 +17,8 @@ import (
 	"github.com/reviewpoint/models"
 	"github.com/reviewpoint/models/ent"
 	"github.com/reviewpoint/models/ent/auditlog"
-	"github.com/reviewpoint/models/ent/blacklistedtoken"
 	"github.com/reviewpoint/models/ent/file"
 	"github.com/reviewpoint/models/ent/user"
-	"github.com/reviewpoint/models/internal/clock"
 )
 
 func (a *app) demoCommand() *cobra.Command {
@@ -32,7 +30,7 @@ func (a *app) demoCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withStore(cmd.Context(), func(s *models.Store) error {
-				d := &demo{Store: s, out: a.stdout, run: uuid.NewString()[:8], now: clock.Now(cmd.Context())}
+				d := &demo{Store: s, out: a.stdout, run: uuid.NewString()[:8]}
 				return d.tell(cmd.Context())
 			})
 		},
@@ -45,7 +43,6 @@ type demo struct {
 
 	out               io.Writer
 	run               string // makes the addresses of this run its own
-	now               time.Time
 	ada, linus, julia *ent.User
 }
 
@@ -86,23 +83,33 @@ func (d *demo) migrate(ctx context.Context) error {
 
 func (d *demo) address(name string) string { return name + "-" + d.run + "@example.org" }
 
-// noPassword is no hash of any password, so nobody can sign in with one.
-const noPassword = "!"
+// password is a new one of the person's at each run.
+func (d *demo) password(name string) string { return name + " rides a horse " + d.run }
 
 func (d *demo) signUp(ctx context.Context) error {
-	people, err := d.User.CreateBulk(
-		d.User.Create().SetEmail(d.address("ada")).SetHashedPassword(noPassword).SetName("Ada").SetIsAdmin(true),
-		d.User.Create().SetEmail(d.address("linus")).SetHashedPassword(noPassword).SetName("Linus"),
-		d.User.Create().SetEmail(d.address("юля")).SetHashedPassword(noPassword).SetName("Юля").
-			SetPreferences(map[string]any{"theme": "dark", "reviews": map[string]any{"open": true}}),
-	).Save(ctx)
-	if err != nil {
-		return fmt.Errorf("sign up: %w", err)
+	visitor := models.AsAnonymous(ctx)
+	var err error
+	for _, person := range []struct {
+		account *(*ent.User)
+		name    string
+		ctx     context.Context
+		set     func(*ent.UserMutation)
+	}{
+		{&d.ada, "Ada", ctx, func(m *ent.UserMutation) { m.SetIsAdmin(true) }},
+		{&d.linus, "Linus", visitor, func(*ent.UserMutation) {}},
+		{&d.julia, "Юля", visitor, func(m *ent.UserMutation) {
+			m.SetPreferences(map[string]any{"theme": "dark", "reviews": map[string]any{"open": true}})
+		}},
+	} {
+		*person.account, err = d.Register(person.ctx, " "+d.address(person.name)+" ", d.password(person.name), person.set,
+			func(m *ent.UserMutation) { m.SetName(person.name) })
+		if err != nil {
+			return fmt.Errorf("sign up: %w", err)
+		}
 	}
-	d.ada, d.linus, d.julia = people[0], people[1], people[2]
-	d.headingf("2. Three people sign up.")
+	d.headingf("2. Three people sign up. An address has one form, however it is written, and a password is kept as a hash of Argon2id.")
 	return d.table("ID\tEMAIL\tNAME\tROLE\tCREATED AT", func(row func(string, ...any)) {
-		for _, u := range people {
+		for _, u := range []*ent.User{d.ada, d.linus, d.julia} {
 			row("%d\t%s\t%s\t%s\t%s", u.ID, u.Email, *u.Name, u.Role(), u.CreatedAt.Format(time.RFC3339))
 		}
 	})
@@ -135,35 +142,47 @@ func (d *demo) upload(ctx context.Context) error {
 }
 
 func (d *demo) logOut(ctx context.Context) error {
-	jti := uuid.NewString()
-	token, err := d.BlacklistedToken.Create().SetJti(jti).SetExpiresAt(d.now.Add(time.Hour)).Save(ctx)
+	visitor := models.AsAnonymous(ctx)
+	linus, err := d.Authenticate(visitor, d.linus.Email, d.password("Linus"))
 	if err != nil {
+		return fmt.Errorf("log in: %w", err)
+	}
+	claims := d.NewClaims(linus, time.Hour)
+	before := d.CheckToken(visitor, claims)
+	if err := d.RevokeToken(models.AsUser(ctx, linus), claims.ID, claims.ExpiresAt); err != nil {
 		return fmt.Errorf("revoke: %w", err)
 	}
-	revoked, err := d.BlacklistedToken.Query().
-		Where(blacklistedtoken.Jti(jti), blacklistedtoken.ExpiresAtGT(d.now)).Exist(ctx)
-	if err != nil {
-		return fmt.Errorf("check: %w", err)
+	after := d.CheckToken(visitor, claims)
+	if before != nil || !errors.Is(after, models.ErrTokenRevoked) {
+		return fmt.Errorf("check: %w", errors.Join(before, after))
 	}
-	d.headingf("4. Linus logs out: his token is on the blacklist until it expires.")
-	return d.table("JTI\tEXPIRES AT\tREFUSED", func(row func(string, ...any)) {
-		row("%s\t%s\t%t", token.Jti, token.ExpiresAt.Format(time.RFC3339), revoked)
+	d.headingf("4. Linus logs in, and out again: his token is on the blacklist until it expires.")
+	return d.table("JTI\tEXPIRES AT\tLOGGED IN\tLOGGED OUT", func(row func(string, ...any)) {
+		row("%s\t%s\taccepted\trefused (%v)", claims.ID, claims.ExpiresAt.Format(time.RFC3339), after)
 	})
 }
 
 func (d *demo) resetPassword(ctx context.Context) error {
-	use := func() error {
-		return d.UsedPasswordResetToken.Create().SetEmail(d.linus.Email).SetNonce("nonce-" + d.run).Exec(ctx)
+	visitor := models.AsAnonymous(ctx)
+	linus, err := d.Authenticate(visitor, d.linus.Email, d.password("Linus"))
+	if err != nil {
+		return fmt.Errorf("log in: %w", err)
 	}
-	if err := use(); err != nil {
+	elsewhere := d.NewClaims(linus, time.Hour)
+	reset := func() error {
+		return d.ResetPassword(visitor, d.linus.Email, "nonce-"+d.run, d.password("Linus again"))
+	}
+	if err := reset(); err != nil {
 		return fmt.Errorf("reset the password: %w", err)
 	}
-	d.headingf("5. Linus resets his password. The link counts once:")
-	err := use()
-	if !errors.Is(err, models.ErrUnique) {
-		return fmt.Errorf("the link counted twice: %w", err)
+	again := reset()
+	_, old := d.Authenticate(visitor, d.linus.Email, d.password("Linus"))
+	token := d.CheckToken(visitor, elsewhere)
+	if !errors.Is(again, models.ErrTokenUsed) || !errors.Is(old, models.ErrInvalidCredentials) || !errors.Is(token, models.ErrTokenRevoked) {
+		return fmt.Errorf("after the reset: %w", errors.Join(again, old, token))
 	}
-	fmt.Fprintf(d.out, "  first use: accepted\n  second use: refused (%v)\n", models.ErrUnique)
+	d.headingf("5. Linus resets his password. The link counts once, and what he had before counts no more:")
+	fmt.Fprintf(d.out, "  the link again: refused (%v)\n  the old password: refused (%v)\n  a token from before: refused (%v)\n", again, old, token)
 	return nil
 }
 
@@ -190,7 +209,7 @@ func (d *demo) leave(ctx context.Context) error {
 	if err := d.SoftDeleteUser(ctx, d.linus.ID); err != nil {
 		return fmt.Errorf("delete: %w", err)
 	}
-	again, err := d.User.Create().SetEmail(d.linus.Email).SetHashedPassword(noPassword).SetName("Linus II").Save(ctx)
+	again, err := d.Register(models.AsAnonymous(ctx), d.linus.Email, d.password("Linus"), func(m *ent.UserMutation) { m.SetName("Linus II") })
 	if err != nil {
 		return fmt.Errorf("sign up again: %w", err)
 	}

@@ -1,0 +1,144 @@
+package models_test
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reviewpoint/models"
+	"github.com/reviewpoint/models/ent"
+)
+
+// methods is who may call the methods of Store for an account. "own" and "other's" are as in rules. It
+// stands in the README, too.
+const methods = `
+| method | nobody | anonymous | own | other's | admin | system |
+|---|---|---|---|---|---|---|
+| Register, Authenticate, ResetPassword, ConsumeResetToken, CheckToken, TokenRevoked | no viewer | yes | yes | yes | yes | yes |
+| Register an administrator | no viewer | no | no | no | yes | yes |
+| RevokeToken, RevokeTokens | no viewer | no | yes | yes | yes | yes |
+| UserByID, UserByEmail | no viewer | no | yes | hidden | yes | yes |
+| SignupsPerMonth (of whom the viewer may see) | no viewer | no | yes | yes | yes | yes |
+| ChangePassword | no viewer | no | yes | no | no | yes |
+| RevokeAllTokens, ExportSubject | no viewer | no | yes | no | yes | yes |
+| SetPassword, DeactivateUser, ReactivateUser, SoftDeleteUser, RestoreUser, AnonymizeUser, RecordLogin | no viewer | no | no | no | yes | yes |
+| UpsertUser (of an account that is there) | no viewer | no | yes | no | yes | yes |
+| UpsertUser of a new account, PurgeExpired | no viewer | no | no | no | no | yes |
+`
+
+func TestMethods_InReadme(t *testing.T) {
+	t.Parallel()
+	if !strings.Contains(read(t, "README.md"), methods) {
+		t.Errorf("README.md does not show this table:\n%s", methods)
+	}
+}
+
+const goodPassword = "правильный конь"
+
+func TestMethods(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		w := newWorld(t, ctx, s)
+		check(t, s.SetPassword(ctx, w.target.ID, goodPassword))
+		w.target = must(s.Authenticate(ctx, w.target.Email, goodPassword))(t)
+		lines := strings.Split(strings.TrimSpace(methods), "\n")
+		columns := cells(lines[0])[1:]
+		calls := w.calls(t, ctx)
+		for _, line := range lines[2:] {
+			row := cells(line)
+			names, _, _ := strings.Cut(row[0], " (")
+			for name := range strings.SplitSeq(names, ", ") {
+				call, ok := calls[name]
+				if !ok {
+					t.Fatalf("no call of %q", name)
+				}
+				delete(calls, name)
+				for i, want := range row[1:] {
+					t.Run(name+"/"+columns[i], func(t *testing.T) { w.try(t, i, call.operation, want, !call.reads) })
+				}
+			}
+		}
+		for name := range calls {
+			t.Errorf("the table does not say who may call %s", name)
+		}
+	})
+}
+
+type call struct {
+	operation
+
+	reads bool
+}
+
+func (w *world) calls(t *testing.T, ctx context.Context) map[string]call {
+	t.Helper()
+	id, email := w.target.ID, w.target.Email
+	claims := w.NewClaims(w.target, time.Hour)
+	changes := func(do func(ctx context.Context) error) call {
+		return call{operation: func(ctx context.Context) (int, error) { return 1, do(ctx) }}
+	}
+	reads := func(do func(ctx context.Context) (int, error)) call { return call{do, true} }
+	gone := must(newUser(w.Store).Save(ctx))(t)
+	check(t, w.SoftDeleteUser(ctx, gone.ID))
+	disabled := must(newUser(w.Store).SetIsActive(false).Save(ctx))(t)
+	check(t, newToken(w.Store, "expired", time.Now().Add(-time.Hour)).Exec(ctx))
+	return map[string]call{
+		"Register": changes(func(ctx context.Context) error {
+			_, err := w.Register(ctx, "new@example.org", goodPassword, func(m *ent.UserMutation) { m.SetName("New") })
+			return err
+		}),
+		"Register an administrator": changes(func(ctx context.Context) error {
+			_, err := w.Register(ctx, "new@example.org", goodPassword, func(m *ent.UserMutation) { m.SetIsAdmin(true) })
+			return err
+		}),
+		"Authenticate": changes(func(ctx context.Context) error {
+			_, err := w.Authenticate(ctx, email, goodPassword)
+			return err
+		}),
+		"ResetPassword":     changes(func(ctx context.Context) error { return w.ResetPassword(ctx, email, "fresh", "another horse") }),
+		"ConsumeResetToken": changes(func(ctx context.Context) error { return w.ConsumeResetToken(ctx, email, "fresh") }),
+		"ChangePassword":    changes(func(ctx context.Context) error { return w.ChangePassword(ctx, id, goodPassword, "another horse") }),
+		"SetPassword":       changes(func(ctx context.Context) error { return w.SetPassword(ctx, id, "another horse") }),
+		"RevokeToken":       changes(func(ctx context.Context) error { return w.RevokeToken(ctx, claims.ID, claims.ExpiresAt) }),
+		"RevokeTokens": changes(func(ctx context.Context) error {
+			_, err := w.RevokeTokens(ctx, []models.Token{{ID: claims.ID, ExpiresAt: claims.ExpiresAt}})
+			return err
+		}),
+		"RevokeAllTokens": changes(func(ctx context.Context) error { return w.RevokeAllTokens(ctx, id) }),
+		"DeactivateUser":  changes(func(ctx context.Context) error { return w.DeactivateUser(ctx, id) }),
+		"ReactivateUser":  changes(func(ctx context.Context) error { return w.ReactivateUser(ctx, disabled.ID) }),
+		"SoftDeleteUser":  changes(func(ctx context.Context) error { return w.SoftDeleteUser(ctx, id) }),
+		"RestoreUser":     changes(func(ctx context.Context) error { return w.RestoreUser(ctx, gone.ID) }),
+		"AnonymizeUser":   changes(func(ctx context.Context) error { return w.AnonymizeUser(ctx, id) }),
+		"RecordLogin":     changes(func(ctx context.Context) error { return w.RecordLogin(ctx, id, time.Now().Add(time.Second)) }),
+		"UpsertUser": changes(func(ctx context.Context) error {
+			_, err := w.UpsertUser(ctx, email, func(m *ent.UserMutation) { m.SetName("New") })
+			return err
+		}),
+		"UpsertUser of a new account": changes(func(ctx context.Context) error {
+			_, err := w.UpsertUser(ctx, "new@example.org", func(m *ent.UserMutation) { m.SetName("New") })
+			return err
+		}),
+		"PurgeExpired": changes(func(ctx context.Context) error {
+			_, err := w.PurgeExpired(ctx, models.PurgeOptions{})
+			return err
+		}),
+		"CheckToken": reads(func(ctx context.Context) (int, error) { return 1, w.CheckToken(ctx, claims) }),
+		"TokenRevoked": reads(func(ctx context.Context) (int, error) {
+			_, err := w.TokenRevoked(ctx, "jti")
+			return 1, err
+		}),
+		"UserByID":    reads(func(ctx context.Context) (int, error) { return one(w.UserByID(ctx, id)) }),
+		"UserByEmail": reads(func(ctx context.Context) (int, error) { return one(w.UserByEmail(ctx, strings.ToUpper(email))) }),
+		"SignupsPerMonth": reads(func(ctx context.Context) (int, error) {
+			n, err := w.SignupsPerMonth(ctx, w.target.CreatedAt.Year())
+			return n[w.target.CreatedAt.Month()-1], err
+		}),
+		"ExportSubject": reads(func(ctx context.Context) (int, error) {
+			var written bytes.Buffer
+			return 1, w.ExportSubject(ctx, id, &written)
+		}),
+	}
+}
