@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/reviewpoint/models/ent"
+	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/user"
 	"github.com/reviewpoint/models/internal/address"
 	"github.com/reviewpoint/models/internal/clock"
@@ -65,7 +66,7 @@ func (s *Store) Register(ctx context.Context, email, password string, opts ...Us
 
 func taken(err error) error {
 	if errors.Is(err, ErrUnique) { // The other value that is unique is random.
-		return fmt.Errorf("%w (%w)", ErrEmailTaken, err)
+		return ErrEmailTaken
 	}
 	return err
 }
@@ -244,11 +245,7 @@ func (s *Store) UpsertUser(ctx context.Context, email string, set func(*ent.User
 }
 
 func (s *Store) upsertUser(ctx context.Context, email string, set func(*ent.UserMutation)) (*ent.User, error) {
-	query := s.User.Query().Where(user.Email(email))
-	if s.Dialect() == dialect.Postgres {
-		query.ForUpdate()
-	}
-	u, err := query.Only(ctx)
+	u, err := s.locked(user.Email(email)).Only(ctx)
 	switch {
 	case ent.IsNotFound(err):
 		create := s.User.Create().SetHashedPassword(password.None)
@@ -260,6 +257,16 @@ func (s *Store) upsertUser(ctx context.Context, email string, set func(*ent.User
 	update := s.User.UpdateOne(u)
 	set(update.Mutation())
 	return update.Save(ctx)
+}
+
+// locked is a query of accounts that nobody else changes until the transaction ends; in SQLite that is so
+// anyway.
+func (s *Store) locked(which predicate.User) *ent.UserQuery {
+	query := s.User.Query().Where(which)
+	if s.Dialect() == dialect.Postgres {
+		query.ForUpdate()
+	}
+	return query
 }
 
 // DeactivateUser disables an account: nobody signs in to it, and the tokens issued before are refused, also

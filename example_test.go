@@ -11,7 +11,7 @@ import (
 
 // A store, two files in one transaction, and a query.
 func Example() {
-	if err := example(context.Background(), "!"); err != nil {
+	if err := example(context.Background(), "a long horse"); err != nil {
 		fmt.Println(err)
 	}
 	// Output:
@@ -19,7 +19,7 @@ func Example() {
 	// статья.pdf: 2048 bytes
 }
 
-func example(ctx context.Context, hash string) error {
+func example(ctx context.Context, password string) error {
 	store, err := models.Open(ctx, "sqlite://:memory:")
 	if err != nil {
 		return err
@@ -28,11 +28,11 @@ func example(ctx context.Context, hash string) error {
 	if _, err := store.Migrate(ctx); err != nil {
 		return err
 	}
-	ctx = models.AsSystem(ctx, "signup")
-	user, err := store.User.Create().SetEmail("ada@example.org").SetHashedPassword(hash).Save(ctx)
+	user, err := store.Register(models.AsAnonymous(ctx), "ada@example.org", password)
 	if err != nil {
 		return err
 	}
+	ctx = models.AsUser(ctx, user)
 
 	err = store.InTx(ctx, func(ctx context.Context) error {
 		for name, size := range map[string]int64{"статья.pdf": 2048, "data.csv": 512} {

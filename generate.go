@@ -15,8 +15,11 @@
 //	if _, err := store.Migrate(ctx); err != nil {
 //		return err
 //	}
-//	ctx = models.AsSystem(ctx, "signup")
-//	user, err := store.User.Create().SetEmail("ada@example.org").SetHashedPassword(hash).Save(ctx)
+//	ada, err := store.Register(models.AsAnonymous(ctx), "ada@example.org", password)
+//	if err != nil {
+//		return err
+//	}
+//	files, err := store.File.Query().All(models.AsUser(ctx, ada)) // her own
 //
 // Several changes that belong together go through InTx. Whatever is done with the context that it
 // gives joins the transaction.

@@ -48,7 +48,7 @@ func (s *Store) AnonymizeUser(ctx context.Context, userID int) error {
 	}
 	ctx = privilege.Raise(IncludeDeleted(ctx), ent.TypeUser, ent.TypeUsedPasswordResetToken, ent.TypeAuditLog)
 	return s.InTx(ctx, func(ctx context.Context) error {
-		u, err := s.User.Get(ctx, userID)
+		u, err := s.locked(user.ID(userID)).Only(ctx)
 		if err != nil {
 			return err
 		}
