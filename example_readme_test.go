@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/reviewpoint/models"
-	"github.com/reviewpoint/models/ent"
 )
 
 // The snippets of the README, in its order.
@@ -71,12 +70,12 @@ func readme(ctx context.Context, nonce string) error {
 	if errors.Is(err, models.ErrForbidden) {
 		fmt.Println("not for Ada; she has", len(mine), "file")
 	}
-	return tokens(ctx, store, ada)
+	return tokens(ctx, store)
 }
 
-func tokens(ctx context.Context, store *models.Store, ada *ent.User) (err error) {
+func tokens(ctx context.Context, store *models.Store) error {
 	visitor := models.AsAnonymous(ctx)
-	ada, err = store.Authenticate(visitor, "ADA@example.org", "a long horse")
+	ada, err := store.Authenticate(visitor, "ADA@example.org", "a long horse")
 	if err != nil {
 		return err
 	}
