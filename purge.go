@@ -118,11 +118,11 @@ func (p *purge) rows(ctx context.Context, table, column string, cutoff time.Time
 	if p.opts.DryRun {
 		return p.ask(ctx, "SELECT COUNT(*) FROM "+table+" WHERE "+column+" < $1", []any{cutoff}, removed)
 	}
-	lock := ""
-	if p.Dialect() == dialect.Postgres {
-		lock = " FOR UPDATE SKIP LOCKED"
+	batch := fmt.Sprintf("SELECT id FROM %s WHERE %s < $1 ORDER BY %[2]s LIMIT %d", table, column, purgeRows)
+	remove := "DELETE FROM " + table + " WHERE id IN (" + batch + ")"
+	if p.Dialect() == dialect.Postgres { // An array is made once, whatever the plan.
+		remove = "DELETE FROM " + table + " WHERE id = ANY (ARRAY(" + batch + " FOR UPDATE SKIP LOCKED))"
 	}
-	remove := fmt.Sprintf("DELETE FROM %[1]s WHERE id IN (SELECT id FROM %[1]s WHERE %[2]s < $1 ORDER BY %[2]s LIMIT %[3]d%[4]s)", table, column, purgeRows, lock)
 	for {
 		result, err := p.ExecContext(ctx, remove, cutoff)
 		if err != nil {
