@@ -3,21 +3,19 @@ package models
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"entgo.io/ent/dialect"
-	"github.com/google/uuid"
 
 	"github.com/reviewpoint/models/ent"
 	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/user"
 	"github.com/reviewpoint/models/internal/address"
 	"github.com/reviewpoint/models/internal/clock"
+	"github.com/reviewpoint/models/internal/cutoff"
 	"github.com/reviewpoint/models/internal/password"
 	"github.com/reviewpoint/models/internal/policy"
 	"github.com/reviewpoint/models/internal/privilege"
@@ -72,95 +70,90 @@ func taken(err error) error {
 }
 
 // Authenticate returns the account with the address and the password, and records the login in
-// last_login_at. A hash of the old application, or one that cost less than they do now, is replaced.
-// NewClaims makes a token's claims of what it returns.
+// last_login_at. A hash of the old application, or one that cost less than they do now, is replaced, but
+// for bcrypt's of more than 72 bytes, which is all of a password that bcrypt looks at. NewClaims makes a
+// token's claims of what it returns.
 //
 // Everybody may. It returns ErrInvalidCredentials for an unknown address, a deleted account, and a wrong
-// password, and takes as long for each: an unknown address is tried against the hash of some account, so
-// that it costs what hashes cost here. It returns ErrAccountDisabled for a disabled account, to whoever
-// knows its password. It may run inside InTx, as ChangePassword does.
-func (s *Store) Authenticate(ctx context.Context, email, password string) (*ent.User, error) {
+// password, and takes as long for each: that of a hash, and of one of bcrypt's besides as long as any
+// account has one. Only accounts that have not signed in since WithPasswordHashing was raised take less. It
+// returns ErrAccountDisabled for a disabled account, to whoever knows its password. It may run inside InTx,
+// as ChangePassword does. How often somebody may try is for the service to bound.
+func (s *Store) Authenticate(ctx context.Context, email, chosen string) (*ent.User, error) {
 	if _, err := policy.Asking(ctx); err != nil {
 		return nil, err
 	}
-	if utf8.RuneCountInString(password) > s.maxPassword {
+	if password.TooLong(chosen, s.maxPassword) {
 		return nil, ErrInvalidCredentials
 	}
 	ctx = privilege.Raise(ctx, ent.TypeUser)
 	for range 5 {
-		u, hash, err := s.candidate(ctx, email)
+		u, err := s.known(ctx, email)
 		if err != nil {
 			return nil, err
 		}
-		matches, stale, err := s.passwords.Verify(ctx, hash, password)
+		stale, err := s.verify(ctx, u, chosen)
 		switch {
 		case err != nil:
 			return nil, err
-		case u == nil || !matches:
-			return nil, ErrInvalidCredentials
 		case !u.IsActive:
 			return nil, ErrAccountDisabled
 		}
-		u, err = s.signIn(ctx, u, password, stale)
-		if !errors.Is(err, ErrNotFound) {
-			return u, err
+		signedIn, err := s.signIn(ctx, u, chosen, stale)
+		if err != nil || signedIn != nil {
+			return signedIn, err
 		}
 		// The account has changed since it was read, perhaps its password.
 	}
 	return nil, fmt.Errorf("sign in: %w", ErrSerialization)
 }
 
-// candidate returns the account with the address, and the hash to try the password against. If there is no
-// such account, that is the hash of another one, always the same for the address: its cost must not tell
-// that from a real one. What comes of trying it is of no importance.
-func (s *Store) candidate(ctx context.Context, email string) (*ent.User, string, error) {
-	normal, err := address.Normal(email)
+// known returns the account with the address, or one that no password matches.
+func (s *Store) known(ctx context.Context, email string) (*ent.User, error) {
+	email, err := address.Normal(email)
 	if err != nil {
-		normal = "" // which nobody has
+		email = "" // which nobody has
 	}
-	sum := sha256.Sum256([]byte(normal))
-	place, err := uuid.FromBytes(sum[:16])
-	if err != nil {
-		return nil, "", err
-	}
-	decoy, err := s.User.Query().Where(user.PublicIDGTE(place)).Order(user.ByPublicID()).First(ctx)
+	u, err := s.User.Query().Where(user.Email(email), user.IsDeleted(false)).Only(ctx)
 	if ent.IsNotFound(err) {
-		decoy, err = s.User.Query().Order(user.ByPublicID()).First(ctx)
+		return &ent.User{HashedPassword: password.None}, nil
 	}
-	if ent.IsNotFound(err) {
-		return nil, password.None, nil // nobody is there at all
+	return u, err
+}
+
+// verify returns ErrInvalidCredentials for a wrong password, or else whether the hash should be replaced.
+func (s *Store) verify(ctx context.Context, u *ent.User, chosen string) (stale bool, err error) {
+	var bcrypt bool
+	if err := s.ask(ctx, "SELECT EXISTS (SELECT 1 FROM users WHERE NOT is_deleted AND hashed_password LIKE '$2%')", nil, &bcrypt); err != nil {
+		return false, err
 	}
-	if err != nil {
-		return nil, "", err
+	matches, stale, err := s.passwords.Verify(ctx, u.HashedPassword, chosen)
+	if err != nil || matches {
+		return stale, err
 	}
-	u, err := s.User.Query().Where(user.Email(normal)).Only(ctx)
-	if ent.IsNotFound(err) {
-		return nil, decoy.HashedPassword, nil
+	if bcrypt {
+		err = s.passwords.Spend(ctx, u.HashedPassword, chosen)
 	}
-	if err != nil {
-		return nil, "", err
-	}
-	return u, u.HashedPassword, nil
+	return false, cmp.Or(err, ErrInvalidCredentials)
 }
 
 // signIn records the login of an account whose password has been verified, and replaces its hash if that
-// is stale. It returns ErrNotFound if the account is not any more as it was then.
-func (s *Store) signIn(ctx context.Context, u *ent.User, password string, stale bool) (*ent.User, error) {
+// is stale. It returns nil if the account is not any more as it was then.
+func (s *Store) signIn(ctx context.Context, u *ent.User, chosen string, stale bool) (signedIn *ent.User, err error) {
 	hash := u.HashedPassword
 	if stale {
-		var err error
-		if hash, err = s.passwords.Hash(ctx, password); err != nil {
+		if hash, err = s.passwords.Hash(ctx, chosen); err != nil {
 			return nil, err
 		}
 	}
-	var signedIn *ent.User
-	err := s.InTx(ctx, func(ctx context.Context) error {
-		err := s.recordLogin(ctx, u.ID, s.moment(ctx), " AND is_active AND hashed_password = $4", u.HashedPassword)
-		if err != nil {
+	err = s.InTx(ctx, func(ctx context.Context) error {
+		signedIn = nil
+		same, err := s.recordLogin(ctx, u.ID, s.moment(ctx), " AND is_active AND hashed_password = $4", u.HashedPassword)
+		if err != nil || !same {
 			return err
 		}
 		if stale {
-			if err := s.User.UpdateOneID(u.ID).SetHashedPassword(hash).Exec(ctx); err != nil {
+			if err := s.User.UpdateOneID(u.ID).SetHashedPassword(hash).Exec(cutoff.Keep(ctx)); err != nil {
 				return err
 			}
 		}
@@ -182,12 +175,16 @@ func (s *Store) RecordLogin(ctx context.Context, userID int, at time.Time) error
 	if at.IsZero() || at.After(s.moment(ctx).Add(clockSkew)) {
 		return validation.New(ent.TypeUser, user.FieldLastLoginAt, "must be a time that is not in the future")
 	}
-	return s.recordLogin(ctx, userID, at, "")
+	found, err := s.recordLogin(ctx, userID, at, "")
+	if err == nil && !found {
+		err = fmt.Errorf("user %d: %w", userID, ErrNotFound)
+	}
+	return err
 }
 
 // recordLogin moves last_login_at on to at, and past the cutoff: see Claims. Logins are not audited, so
-// this goes by one statement.
-func (s *Store) recordLogin(ctx context.Context, userID int, at time.Time, where string, args ...any) error {
+// this goes by one statement. It reports whether there is such an account.
+func (s *Store) recordLogin(ctx context.Context, userID int, at time.Time, where string, args ...any) (bool, error) {
 	latest := "max($1, ifnull(last_login_at, ''), ifnull(datetime(tokens_valid_after, '+1 second'), ''))"
 	if s.Dialect() == dialect.Postgres {
 		latest = "GREATEST($1::timestamptz, last_login_at, date_trunc('second', tokens_valid_after) + interval '1 second')"
@@ -195,12 +192,10 @@ func (s *Store) recordLogin(ctx context.Context, userID int, at time.Time, where
 	result, err := s.ExecContext(ctx, "UPDATE users SET last_login_at = "+latest+", updated_at = $2 WHERE id = $3 AND NOT is_deleted"+where,
 		append([]any{clock.Normal(at), s.moment(ctx), userID}, args...)...)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return cmp.Or(err, fmt.Errorf("user %d: %w", userID, ErrNotFound))
-	}
-	return nil
+	n, err := result.RowsAffected()
+	return n > 0, err
 }
 
 // UserByID returns the account with the id. Whoever may not see it gets ErrNotFound. It may run inside InTx.
@@ -208,22 +203,22 @@ func (s *Store) UserByID(ctx context.Context, userID int) (*ent.User, error) {
 	return s.User.Get(ctx, userID)
 }
 
-// UserByEmail returns the account with the address, in whatever form that is written; its Email is the one
-// to write to. Whoever may not see it gets ErrNotFound. It returns *ValidationError for what is no address.
+// UserByEmail returns the account with the address, in whatever form that is written, and not a deleted
+// one; its Email is the one to write to. Whoever may not see it gets ErrNotFound. It returns *ValidationError for what is no address.
 // It may run inside InTx.
 func (s *Store) UserByEmail(ctx context.Context, email string) (*ent.User, error) {
 	email, err := normalAddress(email)
 	if err != nil {
 		return nil, err
 	}
-	return s.User.Query().Where(user.Email(email)).Only(ctx)
+	return s.User.Query().Where(user.Email(email), user.IsDeleted(false)).Only(ctx)
 }
 
 // UpsertUser gives the account with the address what set sets, or makes one; without a password, if set
 // does not give its hash. set may be called more than once.
 //
-// The system may; administrators may update alone; others get ErrForbidden, or ErrNotFound. It returns
-// *ValidationError, and ErrEmailTaken where set gives the account an address that another one has, or
+// The system may; administrators and the person may update what they may by the client; others get
+// ErrForbidden. It returns *ValidationError, and ErrEmailTaken where set gives the account an address that another one has, or
 // where it runs inside InTx and somebody else made the account meanwhile; then that transaction can only
 // be rolled back.
 func (s *Store) UpsertUser(ctx context.Context, email string, set func(*ent.UserMutation)) (*ent.User, error) {
@@ -237,7 +232,7 @@ func (s *Store) UpsertUser(ctx context.Context, email string, set func(*ent.User
 			u, err = s.upsertUser(ctx, email, set)
 			return err
 		})
-		if !errors.Is(err, ErrUnique) {
+		if !errors.Is(err, ErrUnique) || s.db.InTransaction(ctx) {
 			break
 		}
 	}
@@ -245,7 +240,7 @@ func (s *Store) UpsertUser(ctx context.Context, email string, set func(*ent.User
 }
 
 func (s *Store) upsertUser(ctx context.Context, email string, set func(*ent.UserMutation)) (*ent.User, error) {
-	u, err := s.locked(user.Email(email)).Only(ctx)
+	u, err := s.locked(user.Email(email), user.IsDeleted(false)).Only(ctx)
 	switch {
 	case ent.IsNotFound(err):
 		create := s.User.Create().SetHashedPassword(password.None)
@@ -261,8 +256,8 @@ func (s *Store) upsertUser(ctx context.Context, email string, set func(*ent.User
 
 // locked is a query of accounts that nobody else changes until the transaction ends; in SQLite that is so
 // anyway.
-func (s *Store) locked(which predicate.User) *ent.UserQuery {
-	query := s.User.Query().Where(which)
+func (s *Store) locked(which ...predicate.User) *ent.UserQuery {
+	query := s.User.Query().Where(which...)
 	if s.Dialect() == dialect.Postgres {
 		query.ForUpdate()
 	}
@@ -275,7 +270,7 @@ func (s *Store) locked(which predicate.User) *ent.UserQuery {
 // Administrators and the system may; others get ErrForbidden. It returns ErrNotFound for an account that is
 // not there. It may run inside InTx.
 func (s *Store) DeactivateUser(ctx context.Context, userID int) error {
-	return s.User.UpdateOneID(userID).SetIsActive(false).SetTokensValidAfter(s.moment(ctx)).Exec(ctx)
+	return s.User.UpdateOneID(userID).SetIsActive(false).Exec(ctx)
 }
 
 // ReactivateUser undoes DeactivateUser, but for the tokens, under the same rules.

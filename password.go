@@ -23,7 +23,8 @@ type PasswordHashing struct {
 	Time    uint32 // passes over the memory. Defaults to 2, which is the least
 	Threads uint8  // Defaults to 1
 	// MaxMemory is KiB for all hashes that are computed at once; other logins wait for their turn, or until
-	// their context ends. Defaults to Memory times the processors, more than which makes no login faster.
+	// their context ends. Garbage takes about as much again (GOGC=100). Defaults to Memory times the
+	// processors, more than which makes no login faster.
 	MaxMemory uint32
 
 	cheap bool // for tests
@@ -106,6 +107,9 @@ func (s *Store) ChangePassword(ctx context.Context, userID int, old, new string)
 	if err != nil {
 		return err
 	}
+	if password.TooLong(old, s.maxPassword) {
+		return ErrInvalidCredentials
+	}
 	if matches, _, err := s.passwords.Verify(ctx, u.HashedPassword, old); err != nil || !matches {
 		return cmp.Or(err, ErrInvalidCredentials)
 	}
@@ -148,16 +152,14 @@ func (s *Store) SetPassword(ctx context.Context, userID int, new string) error {
 //
 // Everybody may. It returns *ValidationError for a password that is not accepted, ErrNotFound for an
 // address without an account, ErrAccountDisabled, and ErrTokenUsed: of any number of callers at once, one
-// succeeds. A call that fails leaves the nonce as it was. It may run inside InTx, as ChangePassword does.
+// succeeds. A call that fails leaves the nonce as it was. It may run inside InTx, as ChangePassword does; a
+// call that loses against another one leaves that transaction only the rollback.
 func (s *Store) ResetPassword(ctx context.Context, email, nonce, newPassword string) error {
 	if _, err := policy.Asking(ctx); err != nil {
 		return err
 	}
 	email, err := normalAddress(email)
-	if err != nil {
-		return err
-	}
-	if err := s.acceptable(newPassword, email); err != nil { // before it costs anything
+	if err := cmp.Or(err, validNonce(nonce), s.acceptable(newPassword, email)); err != nil { // before it costs anything
 		return err
 	}
 	ctx = privilege.Raise(ctx, ent.TypeUser, ent.TypeUsedPasswordResetToken)
@@ -206,6 +208,6 @@ func normalAddress(email string) (string, error) {
 }
 
 func (s *Store) storePassword(ctx context.Context, userID int, hash string, where ...predicate.User) error {
-	return s.User.UpdateOneID(userID).Where(where...).SetHashedPassword(hash).SetTokensValidAfter(s.moment(ctx)).
+	return s.User.UpdateOneID(userID).Where(where...).SetHashedPassword(hash).
 		Exec(privilege.Raise(ctx, ent.TypeUser))
 }

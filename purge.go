@@ -2,18 +2,21 @@ package models
 
 import (
 	"context"
+	stdsql "database/sql"
 	"fmt"
 	"time"
 
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql"
 
+	"github.com/reviewpoint/models/ent"
 	"github.com/reviewpoint/models/ent/auditlog"
 	"github.com/reviewpoint/models/ent/blacklistedtoken"
 	"github.com/reviewpoint/models/ent/file"
 	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/usedpasswordresettoken"
 	"github.com/reviewpoint/models/ent/user"
+	"github.com/reviewpoint/models/internal/audit"
 	"github.com/reviewpoint/models/internal/policy"
 )
 
@@ -49,7 +52,7 @@ type PurgeReport struct {
 	Files     int `json:"files"` // of those users
 }
 
-// How much goes in one transaction.
+// How much goes in one transaction. Accounts are fewer if they have more files than purgeRows together.
 const (
 	purgeRows  = 1000
 	purgeUsers = 100
@@ -57,10 +60,12 @@ const (
 
 // PurgeExpired removes for good what has been kept for long enough: tokens that have expired, and, as the
 // options say, used password resets, audit rows, and deleted accounts with their files. The removal of
-// an account is itself in the audit trail.
+// an account is itself in the audit trail, from which the personal values of the account go, as they go
+// from its password resets: see AnonymizeUser.
 //
-// It is for the system alone; others get ErrForbidden. It works in batches of 1000 rows, or 100 accounts,
-// with a transaction each and a pause between them, or in the transaction of InTx without any. It
+// It is for the system alone; others get ErrForbidden. It works in batches of 1000 rows, or of accounts with
+// about as many files, at most 100, with a transaction each and a pause between them, or in the
+// transaction of InTx without any. It
 // bears others of its kind and live traffic beside it: what another transaction is busy with it leaves for
 // the next time. When it fails, or ctx ends, the report says what was removed before.
 func (s *Store) PurgeExpired(ctx context.Context, opts PurgeOptions) (*PurgeReport, error) {
@@ -118,25 +123,39 @@ func (p *purge) rows(ctx context.Context, table, column string, cutoff time.Time
 	if p.opts.DryRun {
 		return p.ask(ctx, "SELECT COUNT(*) FROM "+table+" WHERE "+column+" < $1", []any{cutoff}, removed)
 	}
-	batch := fmt.Sprintf("SELECT id FROM %s WHERE %s < $1 ORDER BY %[2]s LIMIT %d", table, column, purgeRows)
-	remove := "DELETE FROM " + table + " WHERE id IN (" + batch + ")"
-	if p.Dialect() == dialect.Postgres { // An array is made once, whatever the plan.
-		remove = "DELETE FROM " + table + " WHERE id = ANY (ARRAY(" + batch + " FOR UPDATE SKIP LOCKED))"
-	}
-	for {
-		result, err := p.ExecContext(ctx, remove, cutoff)
+	for last := (time.Time{}); ; {
+		n, err := p.batch(ctx, table, column, &last, cutoff)
 		if err != nil {
 			return err
 		}
-		n, err := result.RowsAffected()
-		if err != nil {
-			return err
-		}
-		*removed += int(n)
+		*removed += n
 		if err := p.batchDone(ctx); err != nil || n < purgeRows {
 			return err
 		}
 	}
+}
+
+// batch removes the oldest rows. PostgreSQL keeps what is removed in the index for a while, so there each
+// batch begins where the one before has ended.
+func (p *purge) batch(ctx context.Context, table, column string, last *time.Time, cutoff time.Time) (n int, err error) {
+	if p.Dialect() == dialect.Postgres {
+		var reached stdsql.NullTime
+		// An array is made once, whatever the plan.
+		err := p.ask(ctx, fmt.Sprintf(`WITH removed AS (DELETE FROM %[1]s WHERE id = ANY (ARRAY(
+	SELECT id FROM %[1]s WHERE %[2]s >= $1 AND %[2]s < $2 ORDER BY %[2]s LIMIT %[3]d FOR UPDATE SKIP LOCKED)) RETURNING %[2]s)
+SELECT count(*), max(%[2]s) FROM removed`, table, column, purgeRows), []any{*last, cutoff}, &n, &reached)
+		if reached.Valid {
+			*last = reached.Time
+		}
+		return n, err
+	}
+	result, err := p.ExecContext(ctx, fmt.Sprintf("DELETE FROM %[1]s WHERE id IN (SELECT id FROM %[1]s WHERE %[2]s < $1 ORDER BY %[2]s LIMIT %[3]d)",
+		table, column, purgeRows), cutoff)
+	if err != nil {
+		return 0, err
+	}
+	removed, err := result.RowsAffected()
+	return int(removed), err
 }
 
 // batchDone tells of the progress, and leaves the database to others for a while.
@@ -173,35 +192,53 @@ func (p *purge) users(ctx context.Context, cutoff time.Time) error {
 		return err
 	}
 	for last := 0; ; {
-		batch, ids, err := p.userBatch(ctx, user.And(user.IDGT(last), old))
-		if err != nil {
+		batch, reached, err := p.userBatch(ctx, user.And(user.IDGT(last), old))
+		if err != nil || reached == 0 {
 			return err
 		}
 		p.report.Users += batch.Users
 		p.report.Files += batch.Files
-		if err := p.batchDone(ctx); err != nil || len(ids) < purgeUsers {
+		if err := p.batchDone(ctx); err != nil {
 			return err
 		}
-		last = ids[len(ids)-1]
+		last = reached
 	}
 }
 
-func (p *purge) userBatch(ctx context.Context, old predicate.User) (batch PurgeReport, ids []int, err error) {
+// userBatch removes some accounts, and returns the id that it came to, or 0 if there were none.
+func (p *purge) userBatch(ctx context.Context, old predicate.User) (batch PurgeReport, reached int, err error) {
 	err = p.InTx(ctx, func(ctx context.Context) error {
-		batch = PurgeReport{}
+		batch, reached = PurgeReport{}, 0
 		query := p.User.Query().Where(old).Order(user.ByID()).Limit(purgeUsers)
 		if p.Dialect() == dialect.Postgres {
 			query.ForUpdate(sql.WithLockAction(sql.SkipLocked))
 		}
-		var err error
-		if ids, err = query.IDs(ctx); err != nil || len(ids) == 0 {
-			return err
+		users, err := query.All(ctx)
+		for _, u := range users {
+			if batch.Files > purgeRows {
+				break
+			}
+			files, err := p.userForGood(ctx, u)
+			if err != nil {
+				return err
+			}
+			batch.Users, batch.Files, reached = batch.Users+1, batch.Files+files, u.ID
 		}
-		if batch.Files, err = p.File.Delete().Where(file.UserIDIn(ids...)).Exec(ctx); err != nil {
-			return err
-		}
-		batch.Users, err = p.User.Delete().Where(user.IDIn(ids...), old).Exec(ctx)
 		return err
 	})
-	return batch, ids, err
+	return batch, reached, err
+}
+
+// userForGood removes an account with its files, and what is personal in its trail and its password resets.
+func (p *purge) userForGood(ctx context.Context, u *ent.User) (files int, err error) {
+	if err := p.forgetResets(ctx, u); err != nil {
+		return 0, err
+	}
+	if files, err = p.File.Delete().Where(file.UserID(u.ID)).Exec(ctx); err != nil {
+		return 0, err
+	}
+	if err := p.User.DeleteOne(u).Exec(audit.Anonymizing(ctx, personal)); err != nil {
+		return 0, err
+	}
+	return files, p.forgetChanges(ctx, u.ID)
 }

@@ -30,7 +30,8 @@ const rules = `
 | users | get, list, count, exist, aggregate, edge, eager load, edge predicate | no viewer | no | yes | hidden | yes | yes |
 | users | create, bulk create, upsert | no viewer | no | no | no | no | yes |
 | users | update by id, bulk update (name, bio, avatar_url, preferences) | no viewer | no | yes | hidden | yes | yes |
-| users | set is_admin, set is_active, set email, set is_deleted, set last_login_at, set tokens_valid_after, clear tokens_valid_after | no viewer | no | no | no | yes | yes |
+| users | set is_admin, set is_active, set email, set is_deleted, set last_login_at, set tokens_valid_after | no viewer | no | no | no | yes | yes |
+| users | clear last_login_at, clear tokens_valid_after | no viewer | no | no | no | no | no |
 | users | set hashed_password, modified update | no viewer | no | no | no | no | yes |
 | users | add files, remove files | no viewer | no | no | no | not audited | not audited |
 | users | delete by id, bulk delete, hard delete | no viewer | no | no | no | yes | yes |
@@ -265,6 +266,7 @@ func (w *world) userOperations() map[string]operation {
 		"set is_deleted":           set(func(u *ent.UserUpdate) { u.SetIsDeleted(true) }),
 		"set last_login_at":        set(func(u *ent.UserUpdate) { u.SetLastLoginAt(time.Now()) }),
 		"set tokens_valid_after":   set(func(u *ent.UserUpdate) { u.SetTokensValidAfter(time.Now()) }),
+		"clear last_login_at":      set(func(u *ent.UserUpdate) { u.ClearLastLoginAt() }),
 		"clear tokens_valid_after": set(func(u *ent.UserUpdate) { u.ClearTokensValidAfter() }),
 		"set hashed_password":      set(func(u *ent.UserUpdate) { u.SetHashedPassword("new") }),
 		"modified update": set(func(u *ent.UserUpdate) {

@@ -508,7 +508,7 @@ func TestMigrate_ErrorsHoldNoValue(t *testing.T) {
 	})
 	for name, statement := range map[string]string{
 		"edited":  "UPDATE atlas_schema_revisions SET hash = 'of another text'",
-		"missing": "UPDATE atlas_schema_revisions SET version = '20990101000000'",
+		"missing": "UPDATE atlas_schema_revisions SET version = '20990101000000' WHERE version = (SELECT max(version) FROM atlas_schema_revisions)",
 		"failing": "DELETE FROM atlas_schema_revisions",
 	} {
 		t.Run(name, func(t *testing.T) {

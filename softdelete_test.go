@@ -682,7 +682,6 @@ func TestSoftDelete_KeepsColumnsInStep(t *testing.T) {
 		for id, want := range map[int]time.Time{live.ID: hour, made.ID: someDay} {
 			read := must(s.User.Get(all, id))(t)
 			wantTime(t, "deleted_at", *read.DeletedAt, want)
-			wantTime(t, "tokens_valid_after", *read.TokensValidAfter, someDay)
 		}
 	})
 }

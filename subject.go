@@ -29,16 +29,14 @@ var (
 	personal = append([]string{user.FieldEmail, user.FieldLastLoginAt}, profile...)
 )
 
-// anonymousDomain is one that nobody can have (RFC 2606).
-const anonymousDomain = "anonymous.invalid"
-
 // AnonymizeUser takes from an account, deleted or not, whatever tells whose it is: address, password, name,
-// bio, avatar, preferences and login time, the address in password resets, and the values of these in
+// bio, avatar, preferences and login time, the addresses in password resets, and the values of these in
 // the audit trail. The account is disabled, and no administrator's any more. Its id, public id and files
 // stay; files whose names tell too much are deleted before. It cannot be undone.
 //
-// Links to reset the password must have expired, or one that has counted for the address would count again
-// for another account with that address.
+// Earlier addresses of the account are known from the audit trail alone: keep that for as long as password
+// resets. Links to reset the password must have expired, or one that has counted for the address would
+// count again for another account with that address.
 //
 // Administrators and the system may; others get ErrForbidden. It returns ErrNotFound for an account that is
 // not there. It is one transaction, and may run inside InTx.
@@ -52,58 +50,97 @@ func (s *Store) AnonymizeUser(ctx context.Context, userID int) error {
 		if err != nil {
 			return err
 		}
-		address := uuid.NewString() + "@" + anonymousDomain
-		resets, err := s.resetsOf(ctx, u)
-		if err != nil {
+		if err := s.forgetResets(ctx, u); err != nil { // while an administrator's own account is in use
 			return err
 		}
 		err = s.User.UpdateOne(u).
-			SetEmail(address).SetHashedPassword(password.None).SetIsActive(false).SetIsAdmin(false).
-			ClearName().ClearBio().ClearAvatarURL().ClearPreferences().ClearLastLoginAt().
-			SetTokensValidAfter(s.moment(ctx)).
+			SetEmail(anonymousAddress()).SetHashedPassword(password.None).SetIsActive(false).SetIsAdmin(false).
+			ClearName().ClearBio().ClearAvatarURL().ClearPreferences().
+			SetTokensValidAfter(s.moment(ctx)).ClearLastLoginAt().
 			Exec(audit.Anonymizing(ctx, personal))
 		if err != nil {
 			return err
 		}
-		if err := s.UsedPasswordResetToken.Update().Where(resets).SetEmail(address).Exec(ctx); err != nil {
-			return err
-		}
-		return s.forget(ctx, userID)
+		return s.forgetChanges(ctx, userID)
 	})
 }
 
-// resetsOf matches the password resets of an account: by the addresses that it has had, while it had them.
-func (s *Store) resetsOf(ctx context.Context, u *ent.User) (predicate.UsedPasswordResetToken, error) {
-	had := func(address string, from, until time.Time) predicate.UsedPasswordResetToken {
-		return usedpasswordresettoken.And(usedpasswordresettoken.Email(address),
-			usedpasswordresettoken.UsedAtGTE(from), usedpasswordresettoken.UsedAtLTE(until))
+// anonymousAddress is one that nobody can have (RFC 2606).
+func anonymousAddress() string { return uuid.NewString() + "@anonymous.invalid" }
+
+// forgetResets gives the password resets of an account other addresses.
+func (s *Store) forgetResets(ctx context.Context, u *ent.User) error {
+	held, err := s.resetsOf(ctx, u)
+	if err != nil {
+		return err
 	}
-	var all []predicate.UsedPasswordResetToken
-	since := u.CreatedAt
-	err := s.eachChange(ctx, changesOf(u.ID), func(row *ent.AuditLog) error {
-		emails, _ := row.Changes[user.FieldEmail].([]any)
-		if len(emails) != 2 {
-			return nil
+	for _, resets := range held { // A nonce may have counted for two addresses.
+		if err := s.UsedPasswordResetToken.Update().Where(resets).SetEmail(anonymousAddress()).Exec(ctx); err != nil {
+			return err
 		}
-		if old, ok := emails[0].(string); ok {
-			all = append(all, had(old, since, row.At))
+	}
+	return nil
+}
+
+// resetsOf matches the password resets of an account, one for each time that it held an address: while it
+// is deleted, the address may be somebody else's.
+func (s *Store) resetsOf(ctx context.Context, u *ent.User) (held []predicate.UsedPasswordResetToken, err error) {
+	var (
+		times [][]predicate.UsedPasswordResetToken // of the address that the trail has come to
+		since = u.CreatedAt
+		alive = true
+	)
+	until := func(at time.Time) {
+		if alive {
+			times = append(times, []predicate.UsedPasswordResetToken{usedpasswordresettoken.UsedAtGTE(since), usedpasswordresettoken.UsedAtLTE(at)})
 		}
-		since = row.At
+		since = at
+	}
+	held = nil
+	keep := func(address string) {
+		for _, during := range times {
+			held = append(held, usedpasswordresettoken.And(append(during, usedpasswordresettoken.Email(address))...))
+		}
+		times = nil
+	}
+	err = s.eachChange(ctx, changesOf(u.ID), func(row *ent.AuditLog) error {
+		if old, _, changed := change[string](row, user.FieldEmail); changed {
+			until(row.At)
+			keep(old)
+		}
+		if _, deleted, changed := change[bool](row, user.FieldIsDeleted); changed {
+			until(row.At)
+			alive = !deleted
+		}
 		return nil
 	})
-	until := s.moment(ctx)
-	if u.DeletedAt != nil { // Since then, the address may be somebody else's.
-		until = *u.DeletedAt
+	switch {
+	case u.DeletedAt != nil && alive: // without a row of the trail
+		until(*u.DeletedAt)
+	case alive: // by whatever clock
+		times = append(times, []predicate.UsedPasswordResetToken{usedpasswordresettoken.UsedAtGTE(since)})
 	}
-	return usedpasswordresettoken.Or(append(all, had(u.Email, since, until))...), err
+	keep(u.Email)
+	return held, err
+}
+
+// change returns what a row of the trail says of a column that had a value before and after.
+func change[T any](row *ent.AuditLog, column string) (before, after T, changed bool) {
+	values, _ := row.Changes[column].([]any)
+	if len(values) != 2 {
+		return before, after, false
+	}
+	before, had := values[0].(T)
+	after, has := values[1].(T)
+	return before, after, had && has
 }
 
 func changesOf(userID int) predicate.AuditLog {
 	return auditlog.And(auditlog.Entity(user.Label), auditlog.EntityID(userID))
 }
 
-// forget redacts the personal values in the audit trail of an account.
-func (s *Store) forget(ctx context.Context, userID int) error {
+// forgetChanges redacts the personal values in the audit trail of an account.
+func (s *Store) forgetChanges(ctx context.Context, userID int) error {
 	return s.eachChange(ctx, changesOf(userID), func(row *ent.AuditLog) error {
 		if !audit.Forget(row.Changes, personal) {
 			return nil
@@ -239,11 +276,11 @@ func (e *export) files(ctx context.Context) error {
 }
 
 func (e *export) resets(ctx context.Context) error {
-	which, err := e.resetsOf(ctx, e.u)
-	if err != nil {
+	held, err := e.resetsOf(ctx, e.u)
+	if err != nil || len(held) == 0 {
 		return err
 	}
-	rows, err := e.UsedPasswordResetToken.Query().Where(which).Order(usedpasswordresettoken.ByID()).All(ctx)
+	rows, err := e.UsedPasswordResetToken.Query().Where(usedpasswordresettoken.Or(held...)).Order(usedpasswordresettoken.ByID()).All(ctx)
 	if err != nil {
 		return err
 	}
@@ -255,15 +292,17 @@ func (e *export) resets(ctx context.Context) error {
 	return nil
 }
 
-// changes matches the trail of the account and of its files, those included that are not there any more.
+// changes matches the trail of the account and of its files: of those that are there, since they came to the
+// account, and of all when they came or went.
 func (e *export) changes() predicate.AuditLog {
-	owner, id := "json_extract(changes, '$.user_id[%d]') = ", any(e.u.ID)
+	owner, moved, id := "json_extract(changes, '$.user_id[%d]') = ", "json_extract(later.changes, '$.user_id')", any(e.u.ID)
 	if e.Dialect() == dialect.Postgres {
-		owner, id = "changes #>> '{user_id,%d}' = ", strconv.Itoa(e.u.ID)
+		owner, moved, id = "changes #>> '{user_id,%d}' = ", "later.changes -> 'user_id'", strconv.Itoa(e.u.ID)
 	}
 	return auditlog.Or(changesOf(e.u.ID), auditlog.And(auditlog.Entity(file.Label), func(s *sql.Selector) {
 		s.Where(sql.P(func(b *sql.Builder) {
-			b.WriteString("(entity_id IN (SELECT id FROM files WHERE user_id = ").Arg(e.u.ID).WriteByte(')')
+			b.WriteString("(entity_id IN (SELECT id FROM files WHERE user_id = ").Arg(e.u.ID).WriteString(") AND NOT EXISTS (SELECT 1 FROM audit_logs AS later" +
+				" WHERE later.entity = audit_logs.entity AND later.entity_id = audit_logs.entity_id AND later.id > audit_logs.id AND " + moved + " IS NOT NULL)")
 			for i := range 2 { // before the change, and after
 				b.WriteString(" OR " + fmt.Sprintf(owner, i)).Arg(id)
 			}

@@ -32,9 +32,12 @@ const clockSkew = 5 * time.Minute
 // NewClaims dates a token by the login that it comes from: IssuedAt is the whole second of
 // last_login_at. A cutoff (tokens_valid_after) lies at or after all logins before it, whatever the clocks
 // of other machines say, and refuses what was issued in its second or earlier. A login after the cutoff is
-// put on record in the next second at the earliest, so its token passes at once, though it seems to come
-// from a future of up to a second: leave the check of iat to CheckToken. A token that a service dates by
-// its own clock is refused in the second of a cutoff, also when it is the newer one.
+// put on record in the next second at the earliest, so its token passes at once, though it may seem to
+// come from the future, by a second or by what the clocks of two machines differ: leave the check of iat
+// to CheckToken. A token that takes the place of another one keeps its iat.
+//
+// A token that a service dates by its own clock is refused in the second of a cutoff, even if it is the
+// newer one; and if that clock is ahead, it outlives a cutoff for as long.
 type Claims struct {
 	ID        string    // jti, with 1 to 255 characters; case counts
 	UserID    int       // sub
@@ -43,18 +46,18 @@ type Claims struct {
 }
 
 // NewClaims returns claims with a random ID for an account that Authenticate or Register has returned. The
-// token expires a lifetime from now, in whole seconds.
+// token expires a lifetime from now, or from its IssuedAt if that is later, in whole seconds.
 func (s *Store) NewClaims(u *ent.User, lifetime time.Duration) Claims {
 	login := u.CreatedAt
 	if u.LastLoginAt != nil && u.LastLoginAt.After(login) {
 		login = *u.LastLoginAt
 	}
-	return Claims{
-		ID:        uuid.NewString(),
-		UserID:    u.ID,
-		IssuedAt:  login.UTC().Truncate(time.Second),
-		ExpiresAt: s.moment(context.Background()).Add(lifetime).Truncate(time.Second),
+	issued, now := login.UTC().Truncate(time.Second), s.moment(context.Background()).Truncate(time.Second)
+	expires := now.Add(lifetime)
+	if issued.After(now) {
+		expires = issued.Add(lifetime)
 	}
+	return Claims{ID: uuid.NewString(), UserID: u.ID, IssuedAt: issued, ExpiresAt: expires.Truncate(time.Second)}
 }
 
 // CheckToken returns nil for a token that may be accepted: not expired, not blacklisted, issued after the
@@ -77,7 +80,7 @@ func (s *Store) CheckToken(ctx context.Context, claims Claims) error {
 		blacklisted bool
 		account     stdsql.NullString
 	)
-	err := s.ask(ctx, checkToken, []any{claims.ID, claims.IssuedAt, claims.UserID}, &blacklisted, &account)
+	err := s.ask(ctx, checkToken, []any{claims.ID, claims.IssuedAt.Truncate(time.Second), claims.UserID}, &blacklisted, &account)
 	switch {
 	case err != nil:
 		return fmt.Errorf("check a token: %w", err)
@@ -244,7 +247,17 @@ func (s *Store) ConsumeResetToken(ctx context.Context, email, nonce string) erro
 	return s.consume(privilege.Raise(ctx, ent.TypeUsedPasswordResetToken), email, nonce)
 }
 
+func validNonce(nonce string) error {
+	if err := usedpasswordresettoken.NonceValidator(nonce); err != nil {
+		return validation.Because(ent.TypeUsedPasswordResetToken, usedpasswordresettoken.FieldNonce, "must be text of 1 to 64 characters", err)
+	}
+	return nil
+}
+
 func (s *Store) consume(ctx context.Context, email, nonce string) error {
+	if err := validNonce(nonce); err != nil {
+		return err
+	}
 	err := s.UsedPasswordResetToken.Create().SetEmail(email).SetNonce(nonce).
 		OnConflictColumns(usedpasswordresettoken.FieldEmail, usedpasswordresettoken.FieldNonce).DoNothing().Exec(ctx)
 	if errors.Is(err, stdsql.ErrNoRows) { // It was there.

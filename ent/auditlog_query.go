@@ -521,6 +521,9 @@ func (_q *AuditLogQuery) Narrow(c narrow.Condition) {
 	_q.predicates = append(_q.predicates, narrow.Predicate(c))
 }
 
+// Entity is what the query asks for, which its context says of the outermost query alone.
+func (*AuditLogQuery) Entity() string { return TypeAuditLog }
+
 // AuditLogGroupBy is the group-by builder for AuditLog entities.
 type AuditLogGroupBy struct {
 	selector

@@ -521,6 +521,9 @@ func (_q *BlacklistedTokenQuery) Narrow(c narrow.Condition) {
 	_q.predicates = append(_q.predicates, narrow.Predicate(c))
 }
 
+// Entity is what the query asks for, which its context says of the outermost query alone.
+func (*BlacklistedTokenQuery) Entity() string { return TypeBlacklistedToken }
+
 // BlacklistedTokenGroupBy is the group-by builder for BlacklistedToken entities.
 type BlacklistedTokenGroupBy struct {
 	selector

@@ -600,6 +600,9 @@ func (_q *FileQuery) Narrow(c narrow.Condition) {
 	_q.predicates = append(_q.predicates, narrow.Predicate(c))
 }
 
+// Entity is what the query asks for, which its context says of the outermost query alone.
+func (*FileQuery) Entity() string { return TypeFile }
+
 // FileGroupBy is the group-by builder for File entities.
 type FileGroupBy struct {
 	selector

@@ -521,6 +521,9 @@ func (_q *UsedPasswordResetTokenQuery) Narrow(c narrow.Condition) {
 	_q.predicates = append(_q.predicates, narrow.Predicate(c))
 }
 
+// Entity is what the query asks for, which its context says of the outermost query alone.
+func (*UsedPasswordResetTokenQuery) Entity() string { return TypeUsedPasswordResetToken }
+
 // UsedPasswordResetTokenGroupBy is the group-by builder for UsedPasswordResetToken entities.
 type UsedPasswordResetTokenGroupBy struct {
 	selector

@@ -18,6 +18,8 @@ import (
 
 	"github.com/reviewpoint/models/internal/clock"
 
+	"github.com/reviewpoint/models/internal/cutoff"
+
 	"github.com/reviewpoint/models/internal/policy"
 )
 
@@ -348,7 +350,9 @@ func (_c *UserCreate) createSpec() (*User, *sqlgraph.CreateSpec) {
 		_c.driver = audit.Refuse(_c.driver, err)
 	}
 	if len(_c.conflict) > 0 {
-		_spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(user.FieldUpdatedAt)))
+		_spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(user.FieldUpdatedAt)),
+			sql.ResolveWith(cutoff.OnConflict(user.FieldLastLoginAt)),
+			sql.ResolveWith(cutoff.OnConflict(user.FieldTokensValidAfter, "created_at", "last_login_at")))
 		_c.mutation.upserts = true
 	}
 	if value, ok := _c.mutation.CreatedAt(); ok {
@@ -1019,7 +1023,9 @@ func (_c *UserCreateBulk) saveFrom(ctx context.Context, i int, nodes []*User, sp
 	case i == len(specs):
 		spec := &sqlgraph.BatchCreateSpec{Nodes: specs}
 		if len(_c.conflict) > 0 {
-			spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(user.FieldUpdatedAt)))
+			spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(user.FieldUpdatedAt)),
+				sql.ResolveWith(cutoff.OnConflict(user.FieldLastLoginAt)),
+				sql.ResolveWith(cutoff.OnConflict(user.FieldTokensValidAfter, "created_at", "last_login_at")))
 			if len(_c.builders) > 1 {
 				return audit.ErrUpsert // Of several rows it is not known which one an id belongs to.
 			}

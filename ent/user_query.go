@@ -600,6 +600,9 @@ func (_q *UserQuery) Narrow(c narrow.Condition) {
 	_q.predicates = append(_q.predicates, narrow.Predicate(c))
 }
 
+// Entity is what the query asks for, which its context says of the outermost query alone.
+func (*UserQuery) Entity() string { return TypeUser }
+
 // UserGroupBy is the group-by builder for User entities.
 type UserGroupBy struct {
 	selector

@@ -15,7 +15,7 @@ import (
 	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/user"
 
-	"github.com/reviewpoint/models/internal/clock"
+	"github.com/reviewpoint/models/internal/cutoff"
 
 	"github.com/reviewpoint/models/internal/policy"
 )
@@ -471,8 +471,17 @@ func (_u *UserUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 		}
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
+	if err := cutoff.Cleared(_u.mutation, user.FieldLastLoginAt, "tokens_valid_after"); err != nil {
+		return _node, err
+	}
+	if value, ok := _u.mutation.LastLoginAt(); ok {
+		_spec.AddModifier(cutoff.MoveOn(user.FieldLastLoginAt, value))
+	}
+	if err := cutoff.Cleared(_u.mutation, user.FieldTokensValidAfter, ""); err != nil {
+		return _node, err
+	}
 	if value, ok := _u.mutation.TokensValidAfter(); ok {
-		_spec.AddModifier(clock.MoveOn(user.FieldTokensValidAfter, value, user.FieldCreatedAt, user.FieldLastLoginAt))
+		_spec.AddModifier(cutoff.MoveOn(user.FieldTokensValidAfter, value, "created_at", "last_login_at"))
 	}
 	if err := policy.Operation(_u.mutation, OpUpdate|OpUpdateOne); err != nil {
 		return _node, err
@@ -976,8 +985,17 @@ func (_u *UserUpdateOne) sqlSave(ctx context.Context) (_node *User, err error) {
 		}
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
+	if err := cutoff.Cleared(_u.mutation, user.FieldLastLoginAt, "tokens_valid_after"); err != nil {
+		return _node, err
+	}
+	if value, ok := _u.mutation.LastLoginAt(); ok {
+		_spec.AddModifier(cutoff.MoveOn(user.FieldLastLoginAt, value))
+	}
+	if err := cutoff.Cleared(_u.mutation, user.FieldTokensValidAfter, ""); err != nil {
+		return _node, err
+	}
 	if value, ok := _u.mutation.TokensValidAfter(); ok {
-		_spec.AddModifier(clock.MoveOn(user.FieldTokensValidAfter, value, user.FieldCreatedAt, user.FieldLastLoginAt))
+		_spec.AddModifier(cutoff.MoveOn(user.FieldTokensValidAfter, value, "created_at", "last_login_at"))
 	}
 	if err := policy.Operation(_u.mutation, OpUpdate|OpUpdateOne); err != nil {
 		return _node, err

@@ -14,6 +14,7 @@ import (
 	"github.com/reviewpoint/models/internal/address"
 	"github.com/reviewpoint/models/internal/audit"
 	"github.com/reviewpoint/models/internal/clock"
+	"github.com/reviewpoint/models/internal/cutoff"
 	"github.com/reviewpoint/models/internal/softdelete"
 )
 
@@ -59,25 +60,28 @@ func (a Address) Hooks() []ent.Hook { return []ent.Hook{address.Hook(a.Column)} 
 
 // SoftDelete keeps the rows that are deleted, and hides them from whoever does not ask for them. The
 // entity has the columns is_deleted and deleted_at.
-type SoftDelete struct {
-	mixin.Schema
-	Stamps []string // other columns that take the time of the deletion
-}
+type SoftDelete struct{ mixin.Schema }
 
-func (s SoftDelete) columns() softdelete.Columns {
-	return softdelete.Columns{Deleted: "is_deleted", At: "deleted_at", Stamps: s.Stamps}
+var deletion = softdelete.Columns{Deleted: "is_deleted", At: "deleted_at"}
+
+// Hooks of the mixin.
+func (SoftDelete) Hooks() []ent.Hook { return []ent.Hook{deletion.Hook()} }
+
+// Interceptors of the mixin.
+func (SoftDelete) Interceptors() []ent.Interceptor { return []ent.Interceptor{deletion.Interceptor()} }
+
+// Annotations of the mixin.
+func (SoftDelete) Annotations() []schema.Annotation { return []schema.Annotation{deletion} }
+
+// Cutoff moves the time in a column to now with certain updates of the row.
+type Cutoff struct {
+	mixin.Schema
+	Column string
+	When   cutoff.When
 }
 
 // Hooks of the mixin.
-func (s SoftDelete) Hooks() []ent.Hook { return []ent.Hook{s.columns().Hook()} }
-
-// Interceptors of the mixin.
-func (s SoftDelete) Interceptors() []ent.Interceptor {
-	return []ent.Interceptor{s.columns().Interceptor()}
-}
-
-// Annotations of the mixin.
-func (s SoftDelete) Annotations() []schema.Annotation { return []schema.Annotation{s.columns()} }
+func (c Cutoff) Hooks() []ent.Hook { return []ent.Hook{cutoff.Hook(c.Column, c.When)} }
 
 // Audited records the changes of each row in audit_logs, in the same transaction.
 type Audited struct {

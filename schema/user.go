@@ -9,7 +9,7 @@ import (
 	"entgo.io/ent/schema/index"
 
 	"github.com/reviewpoint/models/internal/audit"
-	"github.com/reviewpoint/models/internal/clock"
+	"github.com/reviewpoint/models/internal/cutoff"
 	"github.com/reviewpoint/models/internal/jsonobject"
 	"github.com/reviewpoint/models/internal/policy"
 	"github.com/reviewpoint/models/internal/text"
@@ -21,10 +21,11 @@ type User struct{ ent.Schema }
 // Mixin of the User.
 func (User) Mixin() []ent.Mixin {
 	return []ent.Mixin{
-		SoftDelete{Stamps: []string{"tokens_valid_after"}},
+		SoftDelete{},
 		Timestamps{},
 		PublicID{},
 		Address{Column: "email"},
+		Cutoff{Column: "tokens_valid_after", When: cutoff.When{"hashed_password": nil, "is_active": false, "is_deleted": true}},
 		Audited{Changes: audit.Changes{
 			Creates: true,
 			Except:  []string{"updated_at", "last_login_at"},
@@ -41,8 +42,8 @@ func (User) Fields() []ent.Field {
 		field.Bool("is_admin").Default(false),
 		field.Bool("is_deleted").Default(false),
 		field.Time("deleted_at").Optional().Nillable(),
-		field.Time("last_login_at").Optional().Nillable(),
-		field.Time("tokens_valid_after").Optional().Nillable().Annotations(clock.Cutoff{After: []string{"created_at", "last_login_at"}}),
+		field.Time("last_login_at").Optional().Nillable().Annotations(cutoff.Forward{ClearedWith: "tokens_valid_after"}),
+		field.Time("tokens_valid_after").Optional().Nillable().Annotations(cutoff.Forward{After: []string{"created_at", "last_login_at"}}),
 		field.String("name").MaxRuneLen(128).Validate(text.Valid).SchemaType(varchar(128)).Optional().Nillable(),
 		field.String("bio").MaxRuneLen(512).Validate(text.Valid).SchemaType(varchar(512)).Optional().Nillable(),
 		field.String("avatar_url").MaxRuneLen(255).Validate(text.Valid).SchemaType(varchar(255)).Optional().Nillable(),
@@ -60,6 +61,8 @@ func (User) Edges() []ent.Edge {
 // Indexes of the User.
 func (User) Indexes() []ent.Index {
 	return []ent.Index{
+		// The hashes of the old application, as long as there are any: see Authenticate.
+		index.Fields("id").StorageKey("user_bcrypt").Annotations(entsql.IndexWhere("NOT is_deleted AND hashed_password LIKE '$2%'")),
 		// Written as the generated client writes it in a query, or SQLite's planner does not see the match.
 		index.Fields("email").Unique().Annotations(entsql.IndexWhere("NOT is_deleted")),
 		index.Fields("created_at", "id"),

@@ -76,6 +76,8 @@ CREATE TABLE "users" (
 );
 -- Create index "users_public_id_key" to table: "users"
 CREATE UNIQUE INDEX "users_public_id_key" ON "users" ("public_id");
+-- Create index "user_bcrypt" to table: "users"
+CREATE INDEX "user_bcrypt" ON "users" ("id") WHERE NOT is_deleted AND hashed_password LIKE '$2%';
 -- Create index "user_email" to table: "users"
 CREATE UNIQUE INDEX "user_email" ON "users" ("email") WHERE NOT is_deleted;
 -- Create index "user_created_at_id" to table: "users"

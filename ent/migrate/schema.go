@@ -150,6 +150,14 @@ var (
 		PrimaryKey: []*schema.Column{UsersColumns[0]},
 		Indexes: []*schema.Index{
 			{
+				Name:    "user_bcrypt",
+				Unique:  false,
+				Columns: []*schema.Column{UsersColumns[0]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "NOT is_deleted AND hashed_password LIKE '$2%'",
+				},
+			},
+			{
 				Name:    "user_email",
 				Unique:  true,
 				Columns: []*schema.Column{UsersColumns[4]},

@@ -273,6 +273,7 @@ func init() {
 	userMixinHooks1 := userMixin[1].Hooks()
 	userMixinHooks3 := userMixin[3].Hooks()
 	userMixinHooks4 := userMixin[4].Hooks()
+	userMixinHooks5 := userMixin[5].Hooks()
 	userHooks := schema.User{}.Hooks()
 
 	user.Hooks[1] = userMixinHooks0[0]
@@ -283,7 +284,9 @@ func init() {
 
 	user.Hooks[4] = userMixinHooks4[0]
 
-	user.Hooks[5] = userHooks[0]
+	user.Hooks[5] = userMixinHooks5[0]
+
+	user.Hooks[6] = userHooks[0]
 	userMixinInters0 := userMixin[0].Interceptors()
 	user.Interceptors[0] = userMixinInters0[0]
 	userMixinFields2 := userMixin[2].Fields()

@@ -93,7 +93,7 @@ func ValidColumn(column string) bool {
 //
 //	import _ "github.com/reviewpoint/models/ent/runtime"
 var (
-	Hooks        [6]ent.Hook
+	Hooks        [7]ent.Hook
 	Interceptors [1]ent.Interceptor
 	Policy       ent.Policy
 	// DefaultPublicID holds the default value on creation for the "public_id" field.

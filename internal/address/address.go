@@ -18,8 +18,9 @@ import (
 
 // Bounds in bytes of UTF-8, in which they are sent (RFC 6531, 3.4).
 const (
-	maxBytes = 254 // RFC 5321, 4.5.3.1.3, less the angle brackets
-	maxLocal = 64  // RFC 5321, 4.5.3.1.1
+	maxBytes = 254          // RFC 5321, 4.5.3.1.3, less the angle brackets
+	maxLocal = 64           // RFC 5321, 4.5.3.1.1
+	maxGiven = 4 * maxBytes // of an address that is not in its normal form yet
 )
 
 // What an address must be.
@@ -50,10 +51,13 @@ func Normal(address string) (string, error) {
 }
 
 func once(address string) (string, error) {
+	if len(address) > maxGiven { // before it costs anything
+		return "", errLong
+	}
 	if err := text.Valid(address); err != nil {
 		return "", err
 	}
-	address = norm.NFC.String(strings.ToLower(norm.NFC.String(strings.TrimSpace(address))))
+	address = norm.NFC.String(lower(norm.NFC.String(strings.TrimSpace(address))))
 	at := strings.LastIndexByte(address, '@')
 	if at < 1 || at == len(address)-1 {
 		return "", errForm
@@ -76,8 +80,12 @@ func once(address string) (string, error) {
 	return normal, nil
 }
 
+// lower is the lower case of Unicode. strings.ToLower differs in the one letter that becomes two, and would
+// make mİke the address of mike.
+func lower(s string) string { return strings.ToLower(strings.ReplaceAll(s, "\u0130", "i\u0307")) }
+
 // isDotAtom is the Dot-string of RFC 5321, 4.1.2, with the letters of RFC 6531, 3.3. Of those, only what
-// can be seen: an address must not look like another one.
+// can be seen. Letters of different scripts that look alike are different letters.
 func isDotAtom(local string) bool {
 	for atom := range strings.SplitSeq(local, ".") {
 		if atom == "" || strings.ContainsFunc(atom, func(r rune) bool { return !isAtomText(r) }) {
@@ -89,7 +97,7 @@ func isDotAtom(local string) bool {
 
 func isAtomText(r rune) bool {
 	if r >= utf8.RuneSelf {
-		return unicode.IsPrint(r)
+		return unicode.IsPrint(r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 	}
 	return 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r)
 }

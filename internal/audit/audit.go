@@ -224,7 +224,7 @@ func (c Changes) write(ctx context.Context, m mutation, before, after []Row) err
 			row = pair[1]
 		}
 		action := action(pair[0], pair[1])
-		if anonymizes {
+		if anonymizes && action == Update {
 			action = Anonymize
 		}
 		values.WriteString(", (")
@@ -246,8 +246,8 @@ func (c Changes) write(ctx context.Context, m mutation, before, after []Row) err
 
 type personalKey struct{}
 
-// Anonymizing returns a context in which a change of rows is on record as anonymize, without the values of
-// the personal columns.
+// Anonymizing returns a context in which changes of rows are on record without the values of the personal
+// columns, and an update as anonymize.
 func Anonymizing(ctx context.Context, personal []string) context.Context {
 	return context.WithValue(ctx, personalKey{}, personal)
 }

@@ -7,9 +7,7 @@ import (
 	"time"
 
 	"entgo.io/ent"
-	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql"
-	"entgo.io/ent/schema"
 )
 
 type key struct{}
@@ -108,37 +106,4 @@ func Touch(column string) func(*sql.UpdateSet) {
 			u.SetExcluded(column)
 		}
 	}
-}
-
-// Cutoff annotates a time of which nothing before is accepted any more. An update never moves it back,
-// nor before the columns that it comes After, which are of its row: what an earlier one of them let pass
-// would pass again. The template cutoff makes it so.
-type Cutoff struct{ After []string }
-
-var _ schema.Annotation = Cutoff{}
-
-// Name is that of the annotation.
-func (Cutoff) Name() string { return "Cutoff" }
-
-// MoveOn sets the column to t, or to the latest of what it is and of the others, if that is later.
-func MoveOn(column string, t time.Time, after ...string) func(*sql.UpdateBuilder) {
-	return func(u *sql.UpdateBuilder) { u.Set(column, Latest(u.Dialect(), t, append(after, column)...)) }
-}
-
-// Latest is the latest of a time and of columns that may be NULL.
-func Latest(name string, t time.Time, columns ...string) *sql.Predicate {
-	return sql.P(func(b *sql.Builder) {
-		if name == dialect.Postgres {
-			b.WriteString("GREATEST(").Arg(t).WriteString("::timestamptz")
-			for _, column := range columns {
-				b.Comma().Ident(column)
-			}
-		} else { // where the latest of times and a NULL is NULL, and times are text
-			b.WriteString("max(").Arg(t)
-			for _, column := range columns {
-				b.WriteString(", ifnull(").Ident(column).WriteString(", '')")
-			}
-		}
-		b.WriteByte(')')
-	})
 }

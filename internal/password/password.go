@@ -19,8 +19,9 @@ import (
 const None = "!"
 
 // Hasher hashes and verifies with Argon2id (RFC 9106). However many callers there are, the hashes that
-// are computed at once use no more than its memory; the others wait. It is safe for use by several
-// goroutines.
+// are computed at once use no more than its memory; the others wait. Until the garbage collector has come,
+// the memory of hashes that are done counts, too: with GOGC=100 about as much again. It is safe for use by
+// several goroutines.
 type Hasher struct {
 	params Params
 	memory int64 // KiB for all hashes that are computed at once
@@ -59,13 +60,14 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 }
 
 // Verify reports whether the password is the one of the hash, and whether the hash should be replaced:
-// it is the bcrypt of earlier times, or was made with other parameters. It takes as long for a hash that
+// it is the bcrypt of earlier times, or cost less than hashes do now. It takes as long for a hash that
 // nothing matches (None, or no hash at all) as for one of its own. It waits for its turn, or answers the
 // error of ctx.
 func (h *Hasher) Verify(ctx context.Context, encoded, password string) (matches, stale bool, err error) {
-	if strings.HasPrefix(encoded, "$2") {
+	if isBcrypt(encoded) {
 		err := h.inTurn(ctx, h.params.Memory, func() { matches = verifyBcrypt(encoded, password) })
-		return matches, true, err
+		// Of a longer one, bcrypt has not seen the rest, which may be mistyped.
+		return matches, len(password) <= bcryptBytes, err
 	}
 	stored, err := parse(encoded)
 	if err != nil {
@@ -76,7 +78,19 @@ func (h *Hasher) Verify(ctx context.Context, encoded, password string) (matches,
 		key := stored.derive(password, len(stored.key))
 		matches = subtle.ConstantTimeCompare(key, stored.key) == 1 && !unusable
 	})
-	return matches, stored.Params != h.params || len(stored.salt) < saltSize || len(stored.key) < keySize, err
+	return matches, !stored.AtLeast(h.params) || len(stored.salt) < saltSize || len(stored.key) < keySize, err
+}
+
+// Spend costs what Verify of the other kind of hash would: of bcrypt's after one of Argon2id's, or after
+// none, and the other way round. Where both kinds are stored, a password that is wrong for one is
+// followed by it, so that its time does not tell which kind that was, nor whether there was any.
+func (h *Hasher) Spend(ctx context.Context, encoded, password string) error {
+	other := bcryptDecoy
+	if isBcrypt(encoded) {
+		other = None
+	}
+	_, _, err := h.Verify(ctx, other, password)
+	return err
 }
 
 // inTurn runs work when there is memory for it.
@@ -94,8 +108,14 @@ func (h hash) derive(password string, size int) []byte {
 	return argon2.IDKey([]byte(norm.NFC.String(password)), h.salt, h.Time, h.Memory, h.Threads, uint32(size)) //nolint:gosec // A key has at most maxKey bytes.
 }
 
-// maxCost keeps a bcrypt hash from costing more than seconds. The old application used 12.
-const maxCost = 16
+const (
+	maxCost     = 16 // keeps a bcrypt hash from costing more than seconds; the old application used 12
+	bcryptBytes = 72 // of a password are all that bcrypt takes
+	// bcryptDecoy costs what those of the old application do, and nothing is known to match it.
+	bcryptDecoy = "$2b$12$....................................................."
+)
+
+func isBcrypt(encoded string) bool { return strings.HasPrefix(encoded, "$2") }
 
 // verifyBcrypt takes the password as it was typed: the old application did not normalise it.
 func verifyBcrypt(encoded, password string) bool {

@@ -21,14 +21,13 @@ const (
 // Refuse says why a password is not to be taken as a new one, or returns "". max is its most characters,
 // address whose password it would be.
 func Refuse(password, address string, max int) string {
-	length := utf8.RuneCountInString(norm.NFC.String(password))
 	switch {
+	case TooLong(password, max):
+		return fmt.Sprintf("must have at most %d characters", max)
 	case !utf8.ValidString(password):
 		return "must be valid UTF-8"
-	case length < MinLength:
+	case length(password) < MinLength:
 		return fmt.Sprintf("must have at least %d characters", MinLength)
-	case length > max:
-		return fmt.Sprintf("must have at most %d characters", max)
 	case common()[strings.ToLower(password)]:
 		return "is among the most common passwords: choose one that nobody would guess"
 	case address != "" && strings.EqualFold(password, address):
@@ -36,6 +35,15 @@ func Refuse(password, address string, max int) string {
 	}
 	return ""
 }
+
+// TooLong reports whether a password has more than max characters. It costs little, however long that is.
+func TooLong(password string, max int) bool {
+	const most = 16 // bytes of a character that NFC composes
+	return len(password) > most*max || length(password) > max
+}
+
+// length counts characters as the hash takes them.
+func length(password string) int { return utf8.RuneCountInString(norm.NFC.String(password)) }
 
 // commonList is those with 8 characters or more of 20,000 that Royce Williams gathered from breaches, in
 // lower case (https://gist.github.com/roycewilliams/281ce539915a947a23db17137d91aeb7).

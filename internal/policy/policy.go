@@ -68,12 +68,12 @@ func (r Rules) EvalQuery(ctx context.Context, q ent.Query) error {
 	switch {
 	case err != nil:
 		return err
-	case v.System, v.Admin && r.Admin&Read != 0, privilege.Raised(ctx, queried(ctx)):
+	case v.System, v.Admin && r.Admin&Read != 0, privilege.Raised(ctx, queried(q)):
 		return nil
 	case v.UserID > 0 && !v.Admin && r.User&Read != 0:
 		return r.own(q, v.UserID)
 	}
-	return Deny("%s may not read %s", v, queried(ctx))
+	return Deny("%s may not read %s", v, queried(q))
 }
 
 // EvalMutation refuses the mutation, or narrows it to the rows that the viewer may change.
@@ -234,10 +234,10 @@ func Asking(ctx context.Context) (viewer.Viewer, error) {
 	return v, nil
 }
 
-// queried is the entity that the query of ctx asks for.
-func queried(ctx context.Context) string {
-	if q := ent.QueryFromContext(ctx); q != nil {
-		return q.Type
+// queried is the entity that a query asks for.
+func queried(q ent.Query) string {
+	if named, ok := q.(interface{ Entity() string }); ok { // by the template rules
+		return named.Entity()
 	}
 	return "these rows"
 }

@@ -18,9 +18,8 @@ import (
 // Columns are those of an entity whose rows are kept when they are deleted. As an annotation they tell
 // the templates which entity that is.
 type Columns struct {
-	Deleted string   // true of a deleted row
-	At      string   // when it was deleted
-	Stamps  []string // other columns that take the time of the deletion
+	Deleted string // true of a deleted row
+	At      string // when it was deleted
 }
 
 var _ schema.Annotation = Columns{}
@@ -83,15 +82,10 @@ func (c Columns) stamp(ctx context.Context, m ent.Mutation) error {
 	_, timed := m.Field(c.At)
 	deleted, _ := value.(bool)
 	switch {
+	case deleted && timed:
+		return nil
 	case deleted:
-		for _, column := range append([]string{c.At}, c.Stamps...) {
-			if _, set := m.Field(column); set {
-				continue
-			}
-			if err := m.SetField(column, clock.Now(ctx)); err != nil {
-				return err
-			}
-		}
+		return m.SetField(c.At, clock.Now(ctx))
 	case timed || m.FieldCleared(c.At) && !set:
 		return policy.Deny("%s of %s goes with %s", c.At, m.Type(), c.Deleted)
 	case set && !m.Op().Is(ent.OpCreate):
