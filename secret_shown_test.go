@@ -434,7 +434,7 @@ func (p *planted) looks() map[string]look {
 // TestOpen_ErrorsHoldNoPassword opens URLs whose password holds what is special in an URL, unescaped.
 func TestOpen_ErrorsHoldNoPassword(t *testing.T) {
 	t.Parallel()
-	const left, digits, middle, right = "canaryleft", "424242", "canaryx", "canaryright"
+	const left, digits, middle, right = "canaryleft", "4242424242", "canaryx", "canaryright"
 	ended, cancel := context.WithCancel(t.Context()) // so that what is taken for a host is looked up nowhere
 	cancel()
 	var s seen
