@@ -87,22 +87,23 @@ func (d *demo) address(name string) string { return name + "-" + d.run + "@examp
 func (d *demo) password(name string) string { return name + " rides a horse " + d.run }
 
 func (d *demo) signUp(ctx context.Context) error {
-	visitor := models.AsAnonymous(ctx)
 	var err error
 	for _, person := range []struct {
-		account *(*ent.User)
+		account **ent.User
 		name    string
-		ctx     context.Context
-		set     func(*ent.UserMutation)
-	}{
-		{&d.ada, "Ada", ctx, func(m *ent.UserMutation) { m.SetIsAdmin(true) }},
-		{&d.linus, "Linus", visitor, func(*ent.UserMutation) {}},
-		{&d.julia, "Юля", visitor, func(m *ent.UserMutation) {
+		admin   bool
+	}{{&d.ada, "Ada", true}, {&d.linus, "Linus", false}, {&d.julia, "Юля", false}} {
+		who := models.AsAnonymous(ctx)
+		if person.admin { // whom the system makes
+			who = ctx
+		}
+		*person.account, err = d.Register(who, " "+d.address(person.name)+" ", d.password(person.name), func(m *ent.UserMutation) {
+			m.SetName(person.name)
 			m.SetPreferences(map[string]any{"theme": "dark", "reviews": map[string]any{"open": true}})
-		}},
-	} {
-		*person.account, err = d.Register(person.ctx, " "+d.address(person.name)+" ", d.password(person.name), person.set,
-			func(m *ent.UserMutation) { m.SetName(person.name) })
+			if person.admin {
+				m.SetIsAdmin(true)
+			}
+		})
 		if err != nil {
 			return fmt.Errorf("sign up: %w", err)
 		}
