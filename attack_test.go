@@ -48,8 +48,8 @@ func TestRaisedRights_AreOfOneEntity(t *testing.T) {
 	})
 }
 
-// signedIn is an account with a token.
-func signedIn(t *testing.T, ctx context.Context, s *models.Store, email string) (*ent.User, models.Claims) {
+// withToken is an account with a token.
+func withToken(t *testing.T, ctx context.Context, s *models.Store, email string) (*ent.User, models.Claims) {
 	t.Helper()
 	must(s.Register(ctx, email, goodPassword))(t)
 	u := must(s.Authenticate(ctx, email, goodPassword))(t)
@@ -81,14 +81,14 @@ func TestCutoff_OnEveryPath(t *testing.T) {
 				return must2(s.UpsertUser(ctx, u.Email, func(m *ent.UserMutation) { m.SetHashedPassword("x") }))
 			},
 		} {
-			u, claims := signedIn(t, ctx, s, strings.ReplaceAll(name, " ", "-")+"@example.org")
+			u, claims := withToken(t, ctx, s, strings.ReplaceAll(name, " ", "-")+"@example.org")
 			check(t, change(u.ID))
 			check(t, active(u.ID))
 			if err := s.CheckToken(ctx, claims); !errors.Is(err, models.ErrTokenRevoked) {
 				t.Errorf("%s: got %v, want ErrTokenRevoked", name, err)
 			}
 		}
-		u, claims := signedIn(t, ctx, s, "kept@example.org")
+		u, claims := withToken(t, ctx, s, "kept@example.org")
 		check(t, s.User.UpdateOne(u).SetName("Ada").SetIsActive(true).SetEmail("new@example.org").Exec(ctx))
 		check(t, s.CheckToken(ctx, claims))
 	})
@@ -101,7 +101,7 @@ func must2[T any](_ T, err error) error { return err }
 func TestCutoff_NeverBack(t *testing.T) {
 	t.Parallel()
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
-		u, claims := signedIn(t, ctx, s, "ada@example.org")
+		u, claims := withToken(t, ctx, s, "ada@example.org")
 		check(t, s.RecordLogin(ctx, u.ID, time.Now().Add(4*time.Minute))) // on a machine whose clock is ahead
 		ahead := s.NewClaims(must(s.UserByID(ctx, u.ID))(t), time.Hour)
 		old := time.Unix(1000, 0)

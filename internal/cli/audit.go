@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
@@ -46,12 +46,7 @@ func (a *app) auditCommand() *cobra.Command {
 			if err := trail.parse(clock.Now(ctx)); err != nil {
 				return err
 			}
-			return a.withStore(ctx, func(s *models.Store) error {
-				if err := upToDate(ctx, s); err != nil {
-					return err
-				}
-				return a.auditList(ctx, s, &trail)
-			}, models.WithReadOnly())
+			return a.withTables(ctx, func(s *models.Store) error { return a.auditList(ctx, s, &trail) }, models.WithReadOnly())
 		},
 	}
 	list.Flags().StringVar(&trail.entity, "entity", "", "changes of this entity alone: "+strings.Join(entities, " or "))
@@ -67,7 +62,7 @@ func (a *app) auditCommand() *cobra.Command {
 
 var (
 	entities = []string{user.Label, file.Label}
-	actions  = []string{audit.Create, audit.Update, audit.SoftDelete, audit.Restore, audit.Delete}
+	actions  = []string{audit.Create, audit.Update, audit.SoftDelete, audit.Restore, audit.Anonymize, audit.Delete}
 )
 
 // trail is which part of the audit trail is asked for.
@@ -90,10 +85,10 @@ func (t *trail) parse(now time.Time) (err error) {
 	case t.limit < 0:
 		return fmt.Errorf("--limit is %d: give 0 for all", t.limit)
 	}
-	if t.from, err = parseTime("--since", t.since, now); err != nil {
+	if t.from, err = parseTime("--since", t.since, now, ago); err != nil {
 		return err
 	}
-	if t.to, err = parseTime("--until", t.until, now); err != nil {
+	if t.to, err = parseTime("--until", t.until, now, ago); err != nil {
 		return err
 	}
 	if !t.to.IsZero() && !t.from.Before(t.to) {
@@ -102,20 +97,40 @@ func (t *trail) parse(now time.Time) (err error) {
 	return nil
 }
 
-// parseTime reads a date, a time of RFC 3339, or how long ago.
-func parseTime(flag, value string, now time.Time) (time.Time, error) {
+// direction is where a duration leads to, in words.
+type direction string
+
+const (
+	ago     direction = "how long ago"
+	fromNow direction = "how long from now"
+)
+
+// parseTime reads a date, a time of RFC 3339, or how far it is from now.
+func parseTime(flag, value string, now time.Time, direction direction) (time.Time, error) {
 	if value == "" {
 		return time.Time{}, nil
 	}
-	if ago, err := time.ParseDuration(value); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
+	if distance, err := parseDuration(value); err == nil && distance >= 0 {
+		if direction == ago {
+			distance = -distance
+		}
+		return now.Add(distance), nil
 	}
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
 		if t, err := time.Parse(layout, value); err == nil {
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%s is %q: give a date (2026-11-23), a time (2026-11-23T15:04:05Z), or how long ago (24h)", flag, value)
+	return time.Time{}, fmt.Errorf("%s is %q: give a date (2026-11-23), a time (2026-11-23T15:04:05Z), or %s (24h, 30d)", flag, value, direction)
+}
+
+// parseDuration also reads whole days: 30d.
+func parseDuration(value string) (time.Duration, error) {
+	if number, ok := strings.CutSuffix(value, "d"); ok {
+		days, err := strconv.ParseUint(number, 10, 16) // 179 years, which a Duration holds
+		return time.Duration(days) * 24 * time.Hour, err
+	}
+	return time.ParseDuration(value)
 }
 
 func (t *trail) query(s *models.Store) *ent.AuditLogQuery {
@@ -141,86 +156,22 @@ func (t *trail) query(s *models.Store) *ent.AuditLogQuery {
 	return query
 }
 
-// auditPage is how many rows are read at a time.
-const auditPage = 500
-
 func (a *app) auditList(ctx context.Context, s *models.Store, t *trail) error {
-	printer := a.auditPrinter()
-	left := t.limit
-	for last := 0; ; {
+	last := 0
+	read := func(n int) ([]*ent.AuditLog, error) {
 		query := t.query(s)
 		if last != 0 {
 			query.Where(auditlog.IDLT(last))
 		}
-		page := auditPage
-		if t.limit > 0 {
-			page = min(page, left)
+		rows, err := query.Limit(n).All(ctx)
+		if len(rows) > 0 {
+			last = rows[len(rows)-1].ID
 		}
-		rows, err := query.Limit(page).All(ctx)
-		if err != nil {
-			return err
-		}
-		for _, row := range rows {
-			if err := printer.print(row); err != nil {
-				return err
-			}
-			last = row.ID
-		}
-		if err := printer.table.Flush(); err != nil { // so that a long trail is not held in memory
-			return err
-		}
-		left -= len(rows)
-		if len(rows) < page || t.limit > 0 && left == 0 {
-			return printer.end()
-		}
+		return rows, err
 	}
-}
-
-// auditPrinter prints rows as they are read.
-type auditPrinter struct {
-	app   *app
-	table *tabwriter.Writer
-	n     int
-}
-
-func (a *app) auditPrinter() *auditPrinter {
-	return &auditPrinter{app: a, table: tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)}
-}
-
-func (p *auditPrinter) print(row *ent.AuditLog) error {
-	p.n++
-	if p.app.json {
-		separator := ",\n  "
-		if p.n == 1 {
-			separator = "[\n  "
-		}
-		text, err := json.Marshal(row)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(p.app.stdout, "%s%s", separator, text)
-		return err
-	}
-	if p.n == 1 {
-		fmt.Fprintln(p.table, "ID\tAT\tACTOR\tACTION\tENTITY\tCHANGES")
-	}
-	_, err := fmt.Fprintf(p.table, "%d\t%s\t%s\t%s\t%s %d\t%s\n", row.ID, row.At.Format(time.RFC3339), printable(row.Actor), row.Action, row.Entity, row.EntityID, changes(row))
-	return err
-}
-
-func (p *auditPrinter) end() error {
-	switch {
-	case !p.app.json && p.n == 0:
-		_, err := fmt.Fprintln(p.app.stdout, "no such changes")
-		return err
-	case !p.app.json:
-		return nil
-	case p.n == 0:
-		_, err := fmt.Fprintln(p.app.stdout, "[]")
-		return err
-	}
-	_, err := fmt.Fprintln(p.app.stdout, "\n]")
-	return err
+	return list(a, t.limit, "ID\tAT\tACTOR\tACTION\tENTITY\tCHANGES", "no such changes", read, func(row *ent.AuditLog) string {
+		return fmt.Sprintf("%d\t%s\t%s\t%s\t%s %d\t%s", row.ID, row.At.Format(time.RFC3339), printable(row.Actor), row.Action, row.Entity, row.EntityID, changes(row))
+	})
 }
 
 // changes is a line for people: name: "Ada" -> "Lovelace".

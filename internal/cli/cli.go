@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +26,7 @@ const defaultURL = "sqlite://reviewpoint.db"
 
 // app is one run of the command.
 type app struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	url            string
 	json           bool
@@ -37,8 +39,8 @@ func (f failure) Unwrap() error { return f.error }
 
 // Run runs the command with args (without the program's name) and returns its exit code. An error is
 // one line on stderr.
-func Run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	a := &app{stdout: stdout, stderr: stderr}
+func Run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
 	root := a.root(getenv)
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -82,7 +84,13 @@ func (a *app) root(getenv func(string) string) *cobra.Command {
 			a.url = url
 		}
 	}
-	root.AddCommand(a.demoCommand(), a.migrateCommand(), a.auditCommand(), a.doctorCommand())
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		text, _, _ := strings.Cut(err.Error(), " in -") // which repeats what follows, as the password of -pPASSWORD
+		return fmt.Errorf("%s: see `%s --help`", text, cmd.CommandPath())
+	})
+	root.AddCommand(
+		a.demoCommand(), a.migrateCommand(), a.userCommand(), a.tokenCommand(), a.auditCommand(), a.purgeCommand(), a.doctorCommand(),
+	)
 	return root
 }
 
@@ -103,8 +111,92 @@ func (a *app) withStore(ctx context.Context, work func(*models.Store) error, opt
 	return nil
 }
 
+// withTables is withStore on a database that is up to date.
+func (a *app) withTables(ctx context.Context, work func(*models.Store) error, opts ...models.Option) error {
+	return a.withStore(ctx, func(s *models.Store) error {
+		if err := upToDate(ctx, s); err != nil {
+			return err
+		}
+		return work(s)
+	}, opts...)
+}
+
+// one takes a single argument, or says what to give.
+func one(advice string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return errors.New(advice)
+		}
+		return nil
+	}
+}
+
 func (a *app) printJSON(v any) error {
 	encoder := json.NewEncoder(a.stdout)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(v)
+}
+
+// page is how many rows are read at a time.
+const page = 500
+
+// list prints rows as they are read, so that a long list is not held in memory: limit of them, or all for
+// 0. read returns the next n at most, line the cells of one, none is what people read if there are none.
+func list[T any](a *app, limit int, headings, none string, read func(n int) ([]T, error), line func(T) string) error {
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	for printed := 0; ; {
+		n := page
+		if limit > 0 {
+			n = min(page, limit-printed)
+		}
+		rows, err := read(n)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			printed++
+			if a.json {
+				err = a.printItem(row, printed == 1)
+			} else {
+				if printed == 1 {
+					fmt.Fprintln(table, headings)
+				}
+				_, err = fmt.Fprintln(table, line(row))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
+		if len(rows) == n && printed != limit {
+			continue
+		}
+		end := ""
+		switch {
+		case a.json && printed == 0:
+			end = "[]\n"
+		case a.json:
+			end = "\n]\n"
+		case printed == 0:
+			end = none + "\n"
+		}
+		_, err = io.WriteString(a.stdout, end)
+		return err
+	}
+}
+
+// printItem prints a row of an array.
+func (a *app) printItem(row any, first bool) error {
+	before := ",\n  "
+	if first {
+		before = "[\n  "
+	}
+	text, err := json.Marshal(row)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s%s", before, text)
+	return err
 }

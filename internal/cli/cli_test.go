@@ -3,7 +3,9 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
@@ -17,14 +19,42 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/reviewpoint/models"
+	"github.com/reviewpoint/models/ent"
 	"github.com/reviewpoint/models/internal/cli"
 	"github.com/reviewpoint/models/internal/dbtest"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"reviewpoint": func() {
-		os.Exit(cli.Run(context.Background(), os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
-	}})
+	testscript.Main(m, map[string]func(){
+		"reviewpoint": func() {
+			os.Exit(cli.Run(context.Background(), os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr))
+		},
+		// What the scripts do besides, on the same database: sign in, and break it.
+		"signin": func() {
+			inScript(func(ctx context.Context, store *models.Store) error {
+				_, err := store.Authenticate(ctx, os.Args[1], os.Args[2])
+				return err
+			})
+		},
+		"sql": func() {
+			inScript(func(ctx context.Context, store *models.Store) error {
+				_, err := store.ExecContext(ctx, os.Args[1])
+				return err
+			})
+		},
+	})
+}
+
+func inScript(work func(context.Context, *models.Store) error) {
+	ctx := models.AsSystem(context.Background(), "script")
+	store, err := models.Open(ctx, os.Getenv("DB"))
+	if err == nil {
+		err = errors.Join(work(ctx, store), store.Close())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // TestScripts runs one set of commands on each dialect.
@@ -61,7 +91,7 @@ func TestScripts(t *testing.T) {
 func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = cli.Run(t.Context(), args, func(string) string { return "" }, &out, &errs)
+	code = cli.Run(t.Context(), args, func(string) string { return "" }, strings.NewReader(""), &out, &errs)
 	return code, out.String(), errs.String()
 }
 
@@ -207,10 +237,46 @@ func TestRun_ForeignDatabase(t *testing.T) {
 	})
 }
 
+// TestRun_LongList lists more rows than are read at a time.
+func TestRun_LongList(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, url string, store *models.Store) {
+		ctx := models.AsSystem(t.Context(), "test")
+		if _, err := store.Migrate(ctx); err != nil {
+			t.Fatal(err)
+		}
+		people := make([]*ent.UserCreate, 501)
+		for i := range people {
+			people[i] = store.User.Create().SetEmail(fmt.Sprintf("person%d@example.org", i)).SetHashedPassword("hash")
+		}
+		if err := store.User.CreateBulk(people...).Exec(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range []string{"user", "audit"} {
+			for limit, want := range map[string]int{"0": 501, "500": 500, "501": 501, "3": 3} {
+				code, stdout, stderr := run(t, command, "list", "--json", "--limit", limit, "--db", url)
+				var rows []struct{ ID int }
+				if err := json.Unmarshal([]byte(stdout), &rows); err != nil || code != 0 {
+					t.Fatalf("%s list exits with %d (%v) and says %q", command, code, err, stderr)
+				}
+				seen := make(map[int]bool)
+				for _, row := range rows {
+					seen[row.ID] = true
+				}
+				if len(rows) != want || len(seen) != want {
+					t.Errorf("%s list --limit %s: %d rows, %d different, want %d", command, limit, len(rows), len(seen), want)
+				}
+			}
+		}
+	})
+}
+
 func TestRun_WrongUse(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
 		{"dmeo"}, {"demo", "twice"}, {"demo", "--database", "x"}, {"migrate", "up"}, {"migrate", "apply", "now"}, {"demo", "--db"},
+		{"user", "add"}, {"user", "show", "x"}, {"user", "delete", "1", "--hard"}, {"user", "anonymize", "1"}, {"user", "list", "--limit", "-1"},
+		{"token", "revoke"}, {"token", "check", "jti", "--user", "1"}, {"purge"}, {"purge", "--older-than", "0"},
 	} {
 		code, stdout, stderr := run(t, args...)
 		if code != 2 || stdout != "" || strings.Count(stderr, "\n") != 1 {
