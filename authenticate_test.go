@@ -2,7 +2,6 @@ package models_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/text/unicode/norm"
 
@@ -32,9 +30,9 @@ import (
 	"github.com/reviewpoint/models/internal/password"
 )
 
-// oldHash is of goodPassword, made by the old application.
+// oldHash is of oldPassword, made by the old application.
 const (
-	goodPassword  = "CorrectHorse9"
+	oldPassword   = "CorrectHorse9"
 	wrongPassword = "correctHorse9"
 	oldHash       = "$2b$12$pA1IBqFEY2Iky0k6haFJAeUe0YVZTdQBItSVZgQsUC25WsvcEZd4W"
 )
@@ -45,11 +43,11 @@ func bcryptOf(t testing.TB, chosen string) string {
 	return string(must(bcrypt.GenerateFromPassword([]byte(chosen), bcrypt.MinCost))(t))
 }
 
-// argonOf is the hash of goodPassword by Argon2id, with so many KiB of memory, in one pass.
+// argonOf is the hash of oldPassword by Argon2id, with so many KiB of memory, in one pass.
 func argonOf(t testing.TB, memory uint32) string {
 	t.Helper()
 	hasher := must(password.New(password.Params{Memory: memory, Time: 1, Threads: 1}, int64(memory)))(t)
-	return must(hasher.Hash(t.Context(), goodPassword))(t)
+	return must(hasher.Hash(t.Context(), oldPassword))(t)
 }
 
 func hashIn(t testing.TB, ctx context.Context, s *models.Store, id int) string {
@@ -82,7 +80,7 @@ func TestAuthenticate_OldHash(t *testing.T) {
 		cutoff *time.Time
 	}{
 		"no cutoff":       {oldHash, nil},
-		"an older cutoff": {bcryptOf(t, goodPassword), new(start.Add(-time.Hour))},
+		"an older cutoff": {bcryptOf(t, oldPassword), new(start.Add(-time.Hour))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -102,7 +100,7 @@ func TestAuthenticate_OldHash(t *testing.T) {
 				}
 
 				trail := must(s.AuditLog.Query().Count(ctx))(t)
-				signedIn := must(s.Authenticate(visitor, u.Email, goodPassword))(t)
+				signedIn := must(s.Authenticate(visitor, u.Email, oldPassword))(t)
 				hash := hashIn(t, ctx, s, u.ID)
 				if !strings.HasPrefix(hash, "$argon2id$v=19$") || signedIn.ID != u.ID || signedIn.HashedPassword != hash {
 					t.Errorf("user %d has %s after user %d signed in with %s", u.ID, hash, signedIn.ID, signedIn.HashedPassword)
@@ -118,7 +116,7 @@ func TestAuthenticate_OldHash(t *testing.T) {
 				}
 
 				c.set(start.Add(time.Minute))
-				must(s.Authenticate(visitor, u.Email, goodPassword))(t)
+				must(s.Authenticate(visitor, u.Email, oldPassword))(t)
 				if again := hashIn(t, ctx, s, u.ID); again != hash {
 					t.Errorf("the second login changed %s to %s", hash, again)
 				}
@@ -133,15 +131,14 @@ func TestAuthenticate_OldHash(t *testing.T) {
 	}
 }
 
-// TestAuthenticate_OldHashes has the versions of bcrypt, and what bcrypt does not see.
+// TestAuthenticate_OldHashes has the versions of bcrypt, and the longest password of which it sees all.
 func TestAuthenticate_OldHashes(t *testing.T) {
 	t.Parallel()
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
-		long := strings.Repeat("x", 80)
 		for _, old := range []struct{ version, chosen string }{
-			{"$2a$", goodPassword}, {"$2b$", "short"}, {"$2y$", "пароль 🦉"}, {"$2b$", long},
+			{"$2a$", oldPassword}, {"$2b$", "short"}, {"$2y$", "пароль 🦉"}, {"$2b$", strings.Repeat("x", 72)},
 		} {
-			hash := bcryptOf(t, old.chosen[:min(len(old.chosen), 72)])
+			hash := bcryptOf(t, old.chosen)
 			u := must(newUser(s).SetHashedPassword(old.version + hash[4:]).Save(ctx))(t)
 			must(s.Authenticate(ctx, u.Email, old.chosen))(t)
 			if hash := hashIn(t, ctx, s, u.ID); !strings.HasPrefix(hash, "$argon2id$") {
@@ -162,7 +159,7 @@ type somebody struct {
 	right error // after the right password
 }
 
-// everybody makes an account of each kind. All have goodPassword, if any.
+// everybody makes an account of each kind. All have oldPassword, if any.
 func everybody(t testing.TB, ctx context.Context, s *models.Store, hash string) map[string]somebody {
 	t.Helper()
 	u := func(create *ent.UserCreate) *ent.User { return must(create.Save(ctx))(t) }
@@ -198,7 +195,7 @@ func TestAuthenticate_Answers(t *testing.T) {
 			wrongs := []string{wrongPassword, "", strings.Repeat("x", 129)}
 			switch name {
 			case "active":
-				wrongs = append(wrongs, hash, goodPassword+"x", goodPassword+"\x00", goodPassword+"\xff", " "+goodPassword, strings.Repeat("x", 128), strings.Repeat("x", 5000))
+				wrongs = append(wrongs, hash, oldPassword+"x", oldPassword+"\x00", oldPassword+"\xff", " "+oldPassword, strings.Repeat("x", 128), strings.Repeat("x", 5000))
 			case "without a password":
 				wrongs = append(wrongs, password.None)
 			case "with a hash that is none":
@@ -211,7 +208,7 @@ func TestAuthenticate_Answers(t *testing.T) {
 				}
 			}
 			if who.right != nil {
-				u, err := s.Authenticate(visitor, who.email, goodPassword)
+				u, err := s.Authenticate(visitor, who.email, oldPassword)
 				if err != who.right || u != nil { //nolint:errorlint // see above
 					t.Errorf("%s with the right password answers %v, %v; want %v", name, u, err, who.right)
 				}
@@ -220,7 +217,7 @@ func TestAuthenticate_Answers(t *testing.T) {
 				t.Errorf("%s: what failed left %v, want %v", name, after, before)
 			}
 			if who.right == nil {
-				u := must(s.Authenticate(visitor, who.email, goodPassword))(t)
+				u := must(s.Authenticate(visitor, who.email, oldPassword))(t)
 				if u.Email != who.email || u.LastLoginAt == nil {
 					t.Errorf("%s signed in as %v", name, u)
 				}
@@ -237,7 +234,7 @@ func TestAuthenticate_Spellings(t *testing.T) {
 		for _, written := range writtenAddresses() {
 			u := must(s.User.Create().SetEmail(written[0]).SetHashedPassword(argonOf(t, 64)).Save(ctx))(t)
 			for _, email := range written {
-				if got, err := s.Authenticate(visitor, email, goodPassword); err != nil || got.ID != u.ID || got.Email != written[0] {
+				if got, err := s.Authenticate(visitor, email, oldPassword); err != nil || got.ID != u.ID || got.Email != written[0] {
 					t.Errorf("%q signs in as %v, %v; want %v", email, got, err, u)
 				}
 			}
@@ -263,7 +260,7 @@ func TestAuthenticate_Restored(t *testing.T) {
 			{s.AnonymizeUser, models.ErrInvalidCredentials},
 		} {
 			check(t, step.do(ctx, u.ID))
-			if _, err := s.Authenticate(ctx, u.Email, goodPassword); !errors.Is(err, step.want) {
+			if _, err := s.Authenticate(ctx, u.Email, oldPassword); !errors.Is(err, step.want) {
 				t.Errorf("answers %v, want %v", err, step.want)
 			}
 		}
@@ -275,12 +272,12 @@ func TestAuthenticate_AnotherCost(t *testing.T) {
 	t.Parallel()
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
 		u := must(newUser(s).SetHashedPassword(argonOf(t, 8)).Save(ctx))(t)
-		must(s.Authenticate(ctx, u.Email, goodPassword))(t)
+		must(s.Authenticate(ctx, u.Email, oldPassword))(t)
 		hash := hashIn(t, ctx, s, u.ID)
 		if strings.Contains(hash, "m=8,") {
 			t.Errorf("a hash of 8 KiB was kept: %s", hash)
 		}
-		must(s.Authenticate(ctx, u.Email, goodPassword))(t)
+		must(s.Authenticate(ctx, u.Email, oldPassword))(t)
 		if again := hashIn(t, ctx, s, u.ID); again != hash {
 			t.Errorf("%s was replaced by %s", hash, again)
 		}
@@ -291,7 +288,7 @@ func TestAuthenticate_AnotherCost(t *testing.T) {
 func TestAuthenticate_Changed(t *testing.T) {
 	t.Parallel()
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
-		u := must(s.Register(ctx, "ada@example.org", goodPassword))(t)
+		u := must(s.Register(ctx, "ada@example.org", oldPassword))(t)
 		for i, change := range []func(old, new string) error{
 			func(old, new string) error { return s.ChangePassword(models.AsUser(ctx, u), u.ID, old, new) },
 			func(_, new string) error { return s.SetPassword(ctx, u.ID, new) },
@@ -299,9 +296,9 @@ func TestAuthenticate_Changed(t *testing.T) {
 				return s.ResetPassword(models.AsAnonymous(ctx), " ADA@example.org", "nonce", new)
 			},
 		} {
-			old, new := fmt.Sprint(goodPassword, " ", i), fmt.Sprint(goodPassword, " ", i+1)
+			old, new := fmt.Sprint(oldPassword, " ", i), fmt.Sprint(oldPassword, " ", i+1)
 			if i == 0 {
-				old = goodPassword
+				old = oldPassword
 			}
 			check(t, change(old, new))
 			if _, err := s.Authenticate(ctx, u.Email, old); !errors.Is(err, models.ErrInvalidCredentials) {
@@ -323,7 +320,7 @@ func TestAuthenticate_LastLogin(t *testing.T) {
 		if at := lastLogin(); at != nil {
 			t.Errorf("a new account has signed in at %s", at)
 		}
-		must(s.Authenticate(visitor, u.Email, goodPassword))(t) // which replaces the hash, if that costs more here
+		must(s.Authenticate(visitor, u.Email, oldPassword))(t) // which replaces the hash, if that costs more here
 		wantTime(t, "last_login_at", *lastLogin(), start)
 		hash := hashIn(t, ctx, s, u.ID)
 		trail := must(s.AuditLog.Query().Count(ctx))(t)
@@ -340,7 +337,7 @@ func TestAuthenticate_LastLogin(t *testing.T) {
 				t.Fatal("a wrong password signs in")
 			}
 			wantTime(t, "last_login_at after a wrong password", *lastLogin(), before)
-			signedIn := must(s.Authenticate(visitor, u.Email, goodPassword))(t)
+			signedIn := must(s.Authenticate(visitor, u.Email, oldPassword))(t)
 			wantTime(t, "last_login_at of the node", *signedIn.LastLoginAt, start.Add(step.want))
 			wantTime(t, "last_login_at", *lastLogin(), start.Add(step.want))
 			if again := must(s.User.Get(ctx, u.ID))(t); !reflect.DeepEqual(again.ToMap(), signedIn.ToMap()) {
@@ -410,7 +407,6 @@ func TestRecordLogin_Times(t *testing.T) {
 // TestRecordLogin_BeforeAll has times that no database keeps.
 func TestRecordLogin_BeforeAll(t *testing.T) {
 	t.Parallel()
-	t.Skip("DEFECT: RecordLogin looks at the future alone, so the driver refuses the year 0")
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
 		u := must(newUser(s).Save(ctx))(t)
 		for _, year := range []int{0, -1, -10_000} {
@@ -430,7 +426,7 @@ func setters(s *models.Store, u *ent.User, nonce string) map[string]func(ctx con
 			return err
 		},
 		"ChangePassword": func(ctx context.Context, chosen string) error {
-			return s.ChangePassword(models.AsUser(ctx, u), u.ID, goodPassword, chosen)
+			return s.ChangePassword(models.AsUser(ctx, u), u.ID, oldPassword, chosen)
 		},
 		"SetPassword": func(ctx context.Context, chosen string) error { return s.SetPassword(ctx, u.ID, chosen) },
 		"ResetPassword": func(ctx context.Context, chosen string) error {
@@ -442,7 +438,7 @@ func setters(s *models.Store, u *ent.User, nonce string) map[string]func(ctx con
 func TestPasswords_Refused(t *testing.T) {
 	t.Parallel()
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
-		u := must(s.Register(ctx, "ada.lovelace@example.org", goodPassword))(t)
+		u := must(s.Register(ctx, "ada.lovelace@example.org", oldPassword))(t)
 		before := state(t, ctx, s)
 		for name, set := range setters(s, u, "nonce") {
 			address := u.Email
@@ -466,7 +462,7 @@ func TestPasswords_Refused(t *testing.T) {
 		if after := state(t, ctx, s); !reflect.DeepEqual(after, before) {
 			t.Errorf("what was refused left %v, want %v", after, before)
 		}
-		must(s.Authenticate(ctx, u.Email, goodPassword))(t)
+		must(s.Authenticate(ctx, u.Email, oldPassword))(t)
 	})
 }
 
@@ -502,7 +498,7 @@ func TestPasswords_Normalised(t *testing.T) {
 			u := must(s.Register(ctx, fmt.Sprintf("%d@example.org", i), chosen))(t)
 			must(s.Authenticate(ctx, u.Email, composed))(t)
 			must(s.Authenticate(ctx, u.Email, decomposed))(t)
-			check(t, s.ChangePassword(ctx, u.ID, decomposed, goodPassword))
+			check(t, s.ChangePassword(ctx, u.ID, decomposed, oldPassword))
 		}
 	})
 }
@@ -510,7 +506,6 @@ func TestPasswords_Normalised(t *testing.T) {
 // TestPasswords_DecomposedAndLong types the longest password in the form that has twice as many characters.
 func TestPasswords_DecomposedAndLong(t *testing.T) {
 	t.Parallel()
-	t.Skip("DEFECT: Authenticate counts the characters as they were typed, Register as they are composed")
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
 		composed := strings.Repeat("\u00e9", 128)
 		for i, chosen := range []string{composed, norm.NFD.String(composed)} {
@@ -572,12 +567,12 @@ func TestAuthenticate_SameWork(t *testing.T) {
 		}
 	}
 	try("nobody at all", "nobody@example.org", wrongPassword, one)
-	hash := must(s.Register(ctx, "first@example.org", goodPassword))(t).HashedPassword
+	hash := must(s.Register(ctx, "first@example.org", oldPassword))(t).HashedPassword
 	all := everybody(t, ctx, s, hash)
 	for name, who := range all {
 		try(name, who.email, wrongPassword, one)
 		try(name, who.email, strings.Repeat("x", 129), 0)
-		try(name, who.email, goodPassword, one)
+		try(name, who.email, oldPassword, one)
 	}
 }
 
@@ -586,7 +581,6 @@ func TestAuthenticate_SameWork(t *testing.T) {
 //
 //nolint:paralleltest // It counts what the process allocates.
 func TestAuthenticate_ReadsNoProfile(t *testing.T) {
-	t.Skip("DEFECT: Authenticate reads all of the account, and of another one")
 	s := models.OpenTest(t)
 	ctx := models.AsSystem(t.Context(), "test")
 	u := must(newUser(s).SetHashedPassword(argonOf(t, 64)).SetPreferences(map[string]any{"all": strings.Repeat("x", 1<<20)}).Save(ctx))(t)
@@ -598,73 +592,40 @@ func TestAuthenticate_ReadsNoProfile(t *testing.T) {
 	}
 }
 
-// byPlace are accounts in the order of their public ids, which are as far from each other as can be.
-func byPlace(t testing.TB, ctx context.Context, s *models.Store, hashes ...string) []*ent.User {
-	t.Helper()
-	users := make([]*ent.User, len(hashes))
-	for i, hash := range hashes {
-		var id uuid.UUID
-		id[0], id[1] = byte(i*256/len(hashes)), byte(i*65536/len(hashes))
-		users[i] = must(newUser(s).SetPublicID(id).SetHashedPassword(hash).Save(ctx))(t)
-	}
-	return users
-}
-
-// TestAuthenticate_TriesHashesInUse holds that an unknown address is tried against the hash of an account,
-// as often against one kind as there are accounts with it, and each time against the same.
+// TestAuthenticate_BothKinds holds that as long as there is a hash of bcrypt, a wrong password costs one of each
+// kind, whoever it is about: Argon2 takes its memory, and bcrypt a little.
 //
 //nolint:paralleltest // It counts what the process allocates.
-func TestAuthenticate_TriesHashesInUse(t *testing.T) {
+func TestAuthenticate_BothKinds(t *testing.T) {
 	s := models.OpenTest(t)
 	ctx := models.AsSystem(t.Context(), "test")
-	const accounts, addresses = 40, 1000
-	argon, old := argonOf(t, 1024), bcryptOf(t, goodPassword)
-	hashes := slices.Repeat([]string{argon, argon, old, argon}, accounts/4)
-	users := byPlace(t, ctx, s, hashes...)
-	for _, id := range []uuid.UUID{{0x01}, {0x55}, {0xff, 0xff}} { // None of these is tried.
-		check(t, s.SoftDeleteUser(ctx, must(newUser(s).SetPublicID(id).SetHashedPassword(argonOf(t, 8192)).Save(ctx))(t).ID))
-	}
-	isOld := func(email string) bool {
-		n, err := tryBytes(t, ctx, s, email, wrongPassword)
-		if !errors.Is(err, models.ErrInvalidCredentials) || n > 2<<20 {
-			t.Errorf("%s allocates %d bytes, and answers %v", email, n, err)
-		}
-		return n < 1<<20
-	}
-	for i, u := range users {
-		if got := isOld(u.Email); got != (hashes[i] == old) {
-			t.Errorf("the account %d is tried against bcrypt: %t", i, got)
-		}
-	}
-	var olds int
-	for i := range addresses {
-		email := fmt.Sprintf("unknown%d@example.org", i)
-		got := isOld(email)
-		if got {
-			olds++
-		}
-		if i%10 == 0 {
-			for _, spelling := range []string{email, strings.ToUpper(email), "\u3000" + email} {
-				if isOld(spelling) != got {
-					t.Errorf("%q is not tried against the same each time", spelling)
-				}
+	const argon, bcrypts = 1 << 20, 4096
+	modern := must(newUser(s).SetHashedPassword(argonOf(t, argon>>10)).Save(ctx))(t).Email
+	least := func(email string) uint64 {
+		var least uint64 = math.MaxUint64
+		for range 10 { // others allocate, too
+			n, err := tryBytes(t, ctx, s, email, wrongPassword)
+			if !errors.Is(err, models.ErrInvalidCredentials) {
+				t.Errorf("%s answers %v", email, err)
 			}
+			least = min(least, n)
 		}
-		place := sha256.Sum256([]byte(email))
-		next := slices.IndexFunc(users, func(u *ent.User) bool { return slices.Compare(u.PublicID[:], place[:16]) >= 0 })
-		if want := hashes[max(next, 0)] == old; got != want { // After the last comes the first.
-			t.Errorf("%s is tried against bcrypt: %t, want %t", email, got, want)
+		return least
+	}
+	before := map[string]uint64{modern: least(modern), "nobody@example.org": least("nobody@example.org")}
+	old := must(newUser(s).SetHashedPassword(bcryptOf(t, oldPassword)).Save(ctx))(t)
+	for email, n := range before {
+		if after := least(email); after < n+bcrypts {
+			t.Errorf("%s allocates %d bytes, and %d beside a hash of bcrypt", email, n, after)
 		}
 	}
-	// The addresses are always the same, so this is no matter of chance: a quarter, within four deviations.
-	if deviation := math.Abs(float64(olds) - addresses/4.0); deviation > 4*math.Sqrt(addresses*0.25*0.75) {
-		t.Errorf("%d of %d unknown addresses are tried against bcrypt, as is a quarter of the known ones", olds, addresses)
+	if n := least(old.Email); n < before["nobody@example.org"] {
+		t.Errorf("an account with a hash of bcrypt allocates %d bytes, less than an unknown address", n)
 	}
-	// What is no address is one unknown address.
-	first := isOld("nobody")
-	for _, email := range []string{"", "@", "a\x00b@example.org", "a\xff@example.org", "no address"} {
-		if isOld(email) != first {
-			t.Errorf("%q is tried against another hash than others that are no address", email)
+	check(t, s.SoftDeleteUser(ctx, old.ID))
+	for email, n := range before {
+		if after := least(email); after >= n+bcrypts {
+			t.Errorf("%s allocates %d bytes, and %d when there is no hash of bcrypt any more", email, n, after)
 		}
 	}
 }
@@ -693,7 +654,7 @@ func newCrowd(t testing.TB, hashing models.PasswordHashing, hashes ...string) *c
 // crowds are the stores that are measured: three quarters of Argon2 in the mixed one.
 func crowds(t testing.TB) map[string]*crowd {
 	t.Helper()
-	hash := must(must(password.New(password.Default, int64(password.Default.Memory)))(t).Hash(t.Context(), goodPassword))(t)
+	hash := must(must(password.New(password.Default, int64(password.Default.Memory)))(t).Hash(t.Context(), oldPassword))(t)
 	return map[string]*crowd{
 		"argon2": newCrowd(t, models.PasswordHashing{}, hash),
 		"mixed":  newCrowd(t, models.PasswordHashing{}, hash, oldHash, hash, hash),
@@ -713,7 +674,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 		}{
 			{"unknown", c.unknown, wrongPassword, models.ErrInvalidCredentials},
 			{"wrong", c.known, wrongPassword, models.ErrInvalidCredentials},
-			{"right", c.known, goodPassword, nil}, // which replaces the old hashes
+			{"right", c.known, oldPassword, nil}, // which replaces the old hashes
 		} {
 			b.Run("hashes="+hashes+"/try="+try.name, func(b *testing.B) {
 				b.ReportAllocs()
@@ -841,7 +802,7 @@ func TestAuthenticate_Crowd(t *testing.T) {
 	)
 	for i := range people {
 		done.Go(func() {
-			chosen, want := goodPassword, error(nil)
+			chosen, want := oldPassword, error(nil)
 			email := c.known[i%len(c.known)]
 			if i%2 == 0 {
 				chosen, want = wrongPassword, models.ErrInvalidCredentials
@@ -874,7 +835,7 @@ func TestAuthenticate_Memory(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("it reads /proc")
 	}
-	hash := must(must(password.New(password.Default, int64(password.Default.Memory)))(t).Hash(t.Context(), goodPassword))(t)
+	hash := must(must(password.New(password.Default, int64(password.Default.Memory)))(t).Hash(t.Context(), oldPassword))(t)
 	cmd := exec.CommandContext(t.Context(), must(os.Executable())(t), "-test.run=^TestAuthenticate_Crowd$")
 	cmd.Env, cmd.Stderr = append(os.Environ(), crowdVariable+"="+hash), os.Stderr
 	output := string(must(cmd.Output())(t))
@@ -910,7 +871,7 @@ func addressWays(s *models.Store) map[string]func(ctx context.Context, email str
 	old := func(ctx context.Context) (*ent.User, error) { return newUser(s).Save(ctx) }
 	return map[string]func(ctx context.Context, email string) (int, error){
 		"Register": func(ctx context.Context, email string) (int, error) {
-			return id(s.Register(models.AsAnonymous(ctx), email, goodPassword))
+			return id(s.Register(models.AsAnonymous(ctx), email, oldPassword))
 		},
 		"create": func(ctx context.Context, email string) (int, error) { return id(newUser(s).SetEmail(email).Save(ctx)) },
 		"bulk create": func(ctx context.Context, email string) (int, error) {
@@ -1054,7 +1015,7 @@ func TestAddress_Refused(t *testing.T) {
 			}
 			_, err := s.UserByEmail(ctx, email)
 			wantRefusal("UserByEmail", email, "User", err)
-			wantRefusal("ResetPassword", email, "User", s.ResetPassword(ctx, email, "nonce", goodPassword))
+			wantRefusal("ResetPassword", email, "User", s.ResetPassword(ctx, email, "nonce", oldPassword))
 			wantRefusal("ConsumeResetToken", email, "UsedPasswordResetToken", s.ConsumeResetToken(ctx, email, "nonce"))
 			wantRefusal("create of a reset", email, "UsedPasswordResetToken", newReset(s, email, "nonce").Exec(ctx))
 			if after := state(t, ctx, s); !reflect.DeepEqual(after, before) {
@@ -1101,10 +1062,10 @@ func TestAddress_OfResets(t *testing.T) {
 			}
 			// ResetPassword shares them.
 			must(newUser(s).SetEmail(written[0]).Save(ctx))(t)
-			if err := s.ResetPassword(ctx, written[1], "consume0", goodPassword); !errors.Is(err, models.ErrTokenUsed) {
+			if err := s.ResetPassword(ctx, written[1], "consume0", oldPassword); !errors.Is(err, models.ErrTokenUsed) {
 				t.Errorf("a nonce that was consumed resets the password of %q: %v", written[1], err)
 			}
-			check(t, s.ResetPassword(ctx, written[2], "reset", goodPassword))
+			check(t, s.ResetPassword(ctx, written[2], "reset", oldPassword))
 			if err := s.ConsumeResetToken(ctx, written[1], "reset"); !errors.Is(err, models.ErrTokenUsed) {
 				t.Errorf("the nonce of a reset counts again: %v", err)
 			}
@@ -1116,7 +1077,6 @@ func TestAddress_OfResets(t *testing.T) {
 // TestAddress_SetByUpsert sets the address by the upsert itself, past the hooks of the creation.
 func TestAddress_SetByUpsert(t *testing.T) {
 	t.Parallel()
-	t.Skip("DEFECT: an upsert stores what its Update sets, as it was written")
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
 		u := must(newUser(s).Save(ctx))(t)
 		_ = newUser(s).SetEmail(u.Email).OnConflict(emailConflict()...).

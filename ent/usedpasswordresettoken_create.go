@@ -14,6 +14,7 @@ import (
 	"github.com/reviewpoint/models/ent/usedpasswordresettoken"
 	"github.com/reviewpoint/models/internal/audit"
 
+	"github.com/reviewpoint/models/internal/address"
 	"github.com/reviewpoint/models/internal/clock"
 
 	"github.com/reviewpoint/models/internal/policy"
@@ -137,7 +138,8 @@ func (_c *UsedPasswordResetTokenCreate) createSpec() (*UsedPasswordResetToken, *
 		_c.driver = audit.Refuse(_c.driver, err)
 	}
 	if len(_c.conflict) > 0 {
-		_spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(usedpasswordresettoken.FieldUpdatedAt)))
+		_spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(usedpasswordresettoken.FieldUpdatedAt)),
+			sql.ResolveWith(address.OnConflict("email")))
 	}
 	if value, ok := _c.mutation.CreatedAt(); ok {
 		_spec.SetField(usedpasswordresettoken.FieldCreatedAt, field.TypeTime, value)
@@ -423,7 +425,8 @@ func (_c *UsedPasswordResetTokenCreateBulk) saveFrom(ctx context.Context, i int,
 	case i == len(specs):
 		spec := &sqlgraph.BatchCreateSpec{Nodes: specs}
 		if len(_c.conflict) > 0 {
-			spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(usedpasswordresettoken.FieldUpdatedAt)))
+			spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(usedpasswordresettoken.FieldUpdatedAt)),
+				sql.ResolveWith(address.OnConflict("email")))
 		}
 		err := sqlgraph.BatchCreate(ctx, _c.driver, spec)
 		if sqlgraph.IsConstraintError(err) {

@@ -16,6 +16,7 @@ import (
 	"github.com/reviewpoint/models/ent/user"
 	"github.com/reviewpoint/models/internal/audit"
 
+	"github.com/reviewpoint/models/internal/address"
 	"github.com/reviewpoint/models/internal/clock"
 
 	"github.com/reviewpoint/models/internal/cutoff"
@@ -351,6 +352,7 @@ func (_c *UserCreate) createSpec() (*User, *sqlgraph.CreateSpec) {
 	}
 	if len(_c.conflict) > 0 {
 		_spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(user.FieldUpdatedAt)),
+			sql.ResolveWith(address.OnConflict("email")),
 			sql.ResolveWith(cutoff.OnConflict(user.FieldLastLoginAt)),
 			sql.ResolveWith(cutoff.OnConflict(user.FieldTokensValidAfter, "created_at", "last_login_at")))
 		_c.mutation.upserts = true
@@ -1024,6 +1026,7 @@ func (_c *UserCreateBulk) saveFrom(ctx context.Context, i int, nodes []*User, sp
 		spec := &sqlgraph.BatchCreateSpec{Nodes: specs}
 		if len(_c.conflict) > 0 {
 			spec.OnConflict = append(_c.conflict[:len(_c.conflict):len(_c.conflict)], sql.ResolveWith(clock.Touch(user.FieldUpdatedAt)),
+				sql.ResolveWith(address.OnConflict("email")),
 				sql.ResolveWith(cutoff.OnConflict(user.FieldLastLoginAt)),
 				sql.ResolveWith(cutoff.OnConflict(user.FieldTokensValidAfter, "created_at", "last_login_at")))
 			if len(_c.builders) > 1 {

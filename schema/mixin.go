@@ -58,6 +58,11 @@ type Address struct {
 // Hooks of the mixin.
 func (a Address) Hooks() []ent.Hook { return []ent.Hook{address.Hook(a.Column)} }
 
+// Annotations of the mixin.
+func (a Address) Annotations() []schema.Annotation {
+	return []schema.Annotation{address.Column{Column: a.Column}}
+}
+
 // SoftDelete keeps the rows that are deleted, and hides them from whoever does not ask for them. The
 // entity has the columns is_deleted and deleted_at.
 type SoftDelete struct{ mixin.Schema }

@@ -4,11 +4,14 @@ package address
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"entgo.io/ent"
+	"entgo.io/ent/dialect/sql"
+	"entgo.io/ent/schema"
 	"golang.org/x/net/idna"
 	"golang.org/x/text/unicode/norm"
 
@@ -97,7 +100,8 @@ func isDotAtom(local string) bool {
 
 func isAtomText(r rune) bool {
 	if r >= utf8.RuneSelf {
-		return unicode.IsPrint(r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+		const brailleBlank = '\u2800'
+		return unicode.IsPrint(r) && r != brailleBlank && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 	}
 	return 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r)
 }
@@ -137,5 +141,23 @@ func Hook(column string) ent.Hook {
 			}
 			return next.Mutate(ctx, m)
 		})
+	}
+}
+
+// Column as an annotation tells the templates which column of an entity is an address.
+type Column struct{ Column string }
+
+var _ schema.Annotation = Column{}
+
+// Name is that of the annotation.
+func (Column) Name() string { return "Address" }
+
+// OnConflict has an upsert that sets the column set the address that it would create, which is in its
+// normal form; what else it sets no hook sees.
+func OnConflict(column string) func(*sql.UpdateSet) {
+	return func(u *sql.UpdateSet) {
+		if slices.Contains(u.UpdateColumns(), column) {
+			u.SetExcluded(column)
+		}
 	}
 }

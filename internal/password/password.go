@@ -120,7 +120,8 @@ func isBcrypt(encoded string) bool { return strings.HasPrefix(encoded, "$2") }
 // verifyBcrypt takes the password as it was typed: the old application did not normalise it.
 func verifyBcrypt(encoded, password string) bool {
 	cost, err := bcrypt.Cost([]byte(encoded))
-	if err != nil || cost > maxCost {
+	// bcrypt takes the text after a NUL, and after a hash, for nothing.
+	if err != nil || cost > maxCost || len(encoded) != len(bcryptDecoy) || strings.IndexByte(password, 0) >= 0 {
 		return false
 	}
 	return bcrypt.CompareHashAndPassword([]byte(encoded), []byte(password)) == nil

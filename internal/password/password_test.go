@@ -194,7 +194,6 @@ func TestVerify_BcryptAsTyped(t *testing.T) {
 // it until it has 72 bytes.
 func TestVerify_BcryptNUL(t *testing.T) {
 	t.Parallel()
-	t.Skip("DEFECT: a password with NUL matches the hash of another one")
 	h := newHasher(t, cheap, 64)
 	const encoded = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
 	wantVerify(t, h, encoded, "U*U\x00U*U", false, true)
@@ -203,7 +202,6 @@ func TestVerify_BcryptNUL(t *testing.T) {
 // TestVerify_BcryptLonger has text after a hash of bcrypt.
 func TestVerify_BcryptLonger(t *testing.T) {
 	t.Parallel()
-	t.Skip("DEFECT: what comes after a hash of bcrypt is not looked at")
 	h := newHasher(t, cheap, 64)
 	wantVerify(t, h, "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeWx", "U*U", false, true)
 }

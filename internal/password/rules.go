@@ -30,7 +30,7 @@ func Refuse(password, address string, max int) string {
 		return fmt.Sprintf("must have at least %d characters", MinLength)
 	case common()[strings.ToLower(password)]:
 		return "is among the most common passwords: choose one that nobody would guess"
-	case address != "" && strings.EqualFold(password, address):
+	case address != "" && strings.EqualFold(norm.NFC.String(password), address):
 		return "must not be the e-mail address"
 	}
 	return ""
