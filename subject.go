@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -87,7 +86,7 @@ func (s *Store) forgetResets(ctx context.Context, u *ent.User) error {
 func (s *Store) resetsOf(ctx context.Context, u *ent.User) (held []predicate.UsedPasswordResetToken, err error) {
 	var (
 		times [][]predicate.UsedPasswordResetToken // of the address that the trail has come to
-		since = u.CreatedAt
+		since = u.CreatedAt.Add(-clockSkew)        // The account may have been made by another clock.
 		alive = true
 	)
 	until := func(at time.Time) {
@@ -292,21 +291,21 @@ func (e *export) resets(ctx context.Context) error {
 	return nil
 }
 
-// changes matches the trail of the account and of its files: of those that are there, since they came to the
-// account, and of all when they came or went.
+// changes matches the trail of the account, and of each file while it was the account's: until the next row
+// that gives it to somebody, or takes it away.
 func (e *export) changes() predicate.AuditLog {
-	owner, moved, id := "json_extract(changes, '$.user_id[%d]') = ", "json_extract(later.changes, '$.user_id')", any(e.u.ID)
+	owner := "json_extract(%s.changes, '$.user_id[%d]')"
 	if e.Dialect() == dialect.Postgres {
-		owner, moved, id = "changes #>> '{user_id,%d}' = ", "later.changes -> 'user_id'", strconv.Itoa(e.u.ID)
+		owner = "CAST(%s.changes #>> '{user_id,%d}' AS bigint)"
 	}
+	before, after := fmt.Sprintf(owner, auditlog.Table, 0), fmt.Sprintf(owner, auditlog.Table, 1)
+	next := fmt.Sprintf(owner, "later", 0)
 	return auditlog.Or(changesOf(e.u.ID), auditlog.And(auditlog.Entity(file.Label), func(s *sql.Selector) {
 		s.Where(sql.P(func(b *sql.Builder) {
-			b.WriteString("(entity_id IN (SELECT id FROM files WHERE user_id = ").Arg(e.u.ID).WriteString(") AND NOT EXISTS (SELECT 1 FROM audit_logs AS later" +
-				" WHERE later.entity = audit_logs.entity AND later.entity_id = audit_logs.entity_id AND later.id > audit_logs.id AND " + moved + " IS NOT NULL)")
-			for i := range 2 { // before the change, and after
-				b.WriteString(" OR " + fmt.Sprintf(owner, i)).Arg(id)
-			}
-			b.WriteByte(')')
+			b.WriteString("(COALESCE(" + before + " = ").Arg(e.u.ID).WriteString(", FALSE) OR COALESCE(" + after + " = ").Arg(e.u.ID)
+			b.WriteString(", FALSE) OR " + before + " IS NULL AND " + after + " IS NULL AND COALESCE(COALESCE((SELECT " + next +
+				" FROM audit_logs AS later WHERE later.entity = audit_logs.entity AND later.entity_id = audit_logs.entity_id AND later.id > audit_logs.id AND " +
+				next + " IS NOT NULL ORDER BY later.id LIMIT 1), (SELECT user_id FROM files WHERE files.id = audit_logs.entity_id)) = ").Arg(e.u.ID).WriteString(", FALSE))")
 		}))
 	}))
 }

@@ -255,7 +255,9 @@ func TestRun_LongList(t *testing.T) {
 		for _, command := range []string{"user", "audit"} {
 			for limit, want := range map[string]int{"0": 501, "500": 500, "501": 501, "3": 3} {
 				code, stdout, stderr := run(t, command, "list", "--json", "--limit", limit, "--db", url)
-				var rows []struct{ ID int }
+				var rows []struct {
+					ID int `json:"id"`
+				}
 				if err := json.Unmarshal([]byte(stdout), &rows); err != nil || code != 0 {
 					t.Fatalf("%s list exits with %d (%v) and says %q", command, code, err, stderr)
 				}

@@ -71,7 +71,7 @@ func (r Rules) EvalQuery(ctx context.Context, q ent.Query) error {
 	case v.System, v.Admin && r.Admin&Read != 0, privilege.Raised(ctx, queried(q)):
 		return nil
 	case v.UserID > 0 && !v.Admin && r.User&Read != 0:
-		return r.own(q, v.UserID)
+		return r.own(q, v.UserID, "")
 	}
 	return Deny("%s may not read %s", v, queried(q))
 }
@@ -114,7 +114,7 @@ func (r Rules) personal(ctx context.Context, m ent.Mutation, v viewer.Viewer, op
 		if owner, _ := m.Field(r.Owner); owner != v.UserID {
 			return Deny("%s may create only their own %s", v, m.Type())
 		}
-	} else if err := r.own(m, v.UserID); err != nil {
+	} else if err := r.own(m, v.UserID, " AND is_active"); err != nil { // still, when the rows are locked
 		return err
 	}
 	return account(ctx, m, v)
@@ -133,14 +133,17 @@ func (r Rules) columns(m ent.Mutation, v viewer.Viewer, editable []string) error
 	return nil
 }
 
-// own narrows a query or a mutation to the rows of a person whose account is not deleted.
-func (r Rules) own(builder any, id int) error {
+// own narrows a query or a mutation to the rows of a person whose account is not deleted, and in use as
+// the condition says.
+func (r Rules) own(builder any, id int, inUse string) error {
 	owner := r.Owner
 	return narrow.Rows(builder, func(b *sql.Builder, table string) {
 		b.WriteString(table + "." + owner + " = ").Arg(id)
-		if table != accounts {
-			b.WriteString(" AND EXISTS (SELECT 1 FROM users WHERE id = ").Arg(id).WriteString(" AND NOT is_deleted)")
+		if table == accounts {
+			b.WriteString(inUse)
+			return
 		}
+		b.WriteString(" AND EXISTS (SELECT 1 FROM users WHERE id = ").Arg(id).WriteString(" AND NOT is_deleted" + inUse + ")")
 	})
 }
 
