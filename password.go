@@ -181,7 +181,14 @@ func (s *Store) ResetPassword(ctx context.Context, email, nonce, newPassword str
 		if err := s.consume(ctx, email, nonce); err != nil {
 			return err
 		}
-		return s.storePassword(ctx, u.ID, hash, user.Email(email), user.IsActive(true))
+		u, err := s.locked(user.ID(u.ID), user.Email(email), user.IsDeleted(false)).Only(ctx)
+		switch {
+		case err != nil:
+			return err
+		case !u.IsActive: // since it was read
+			return ErrAccountDisabled
+		}
+		return s.storePassword(ctx, u.ID, hash)
 	})
 }
 

@@ -123,8 +123,15 @@ func (p *purge) rows(ctx context.Context, table, column string, cutoff time.Time
 	if p.opts.DryRun {
 		return p.ask(ctx, "SELECT COUNT(*) FROM "+table+" WHERE "+column+" < $1", []any{cutoff}, removed)
 	}
-	for last := (time.Time{}); ; {
-		n, err := p.batch(ctx, table, column, &last, cutoff)
+	for from := (time.Time{}); ; {
+		var (
+			n       int
+			reached time.Time
+		)
+		err := p.InTx(ctx, func(ctx context.Context) (err error) { // so that a batch is removed when it is reported
+			n, reached, err = p.batch(ctx, table, column, from, cutoff)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -132,30 +139,28 @@ func (p *purge) rows(ctx context.Context, table, column string, cutoff time.Time
 		if err := p.batchDone(ctx); err != nil || n < purgeRows {
 			return err
 		}
+		from = reached
 	}
 }
 
-// batch removes the oldest rows. PostgreSQL keeps what is removed in the index for a while, so there each
-// batch begins where the one before has ended.
-func (p *purge) batch(ctx context.Context, table, column string, last *time.Time, cutoff time.Time) (n int, err error) {
+// batch removes the oldest rows, and returns the time that it has come to. PostgreSQL keeps what is removed
+// in the index for a while, so there the next batch begins at that time.
+func (p *purge) batch(ctx context.Context, table, column string, from, cutoff time.Time) (n int, reached time.Time, err error) {
 	if p.Dialect() == dialect.Postgres {
-		var reached stdsql.NullTime
+		var last stdsql.NullTime
 		// An array is made once, whatever the plan.
 		err := p.ask(ctx, fmt.Sprintf(`WITH removed AS (DELETE FROM %[1]s WHERE id = ANY (ARRAY(
 	SELECT id FROM %[1]s WHERE %[2]s >= $1 AND %[2]s < $2 ORDER BY %[2]s LIMIT %[3]d FOR UPDATE SKIP LOCKED)) RETURNING %[2]s)
-SELECT count(*), max(%[2]s) FROM removed`, table, column, purgeRows), []any{*last, cutoff}, &n, &reached)
-		if reached.Valid {
-			*last = reached.Time
-		}
-		return n, err
+SELECT count(*), max(%[2]s) FROM removed`, table, column, purgeRows), []any{from, cutoff}, &n, &last)
+		return n, last.Time, err
 	}
 	result, err := p.ExecContext(ctx, fmt.Sprintf("DELETE FROM %[1]s WHERE id IN (SELECT id FROM %[1]s WHERE %[2]s < $1 ORDER BY %[2]s LIMIT %[3]d)",
 		table, column, purgeRows), cutoff)
 	if err != nil {
-		return 0, err
+		return 0, reached, err
 	}
 	removed, err := result.RowsAffected()
-	return int(removed), err
+	return int(removed), reached, err
 }
 
 // batchDone tells of the progress, and leaves the database to others for a while.

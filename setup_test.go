@@ -34,7 +34,7 @@ func eachClock(t *testing.T, start time.Time, test func(t *testing.T, ctx contex
 		},
 		"postgres": func(t *testing.T, opts ...models.Option) *models.Store {
 			t.Helper()
-			return open(t, postgresURL(t), opts...)
+			return open(t, postgresURL(t), append([]models.Option{models.CheapHashing}, opts...)...)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
