@@ -596,6 +596,10 @@ func TestPlans(t *testing.T) {
 				_, err := s.UserByEmail(ctx, u.Email)
 				return err
 			}},
+			{"Authenticate", 2, models.ErrInvalidCredentials, func(s *models.Store) error {
+				_, err := s.Authenticate(ctx, u.Email, "a password nobody has")
+				return err
+			}},
 			{"ConsumeResetToken", 1, models.ErrTokenUsed, func(s *models.Store) error {
 				return s.ConsumeResetToken(ctx, u.Email, textOf("", people/2))
 			}},
@@ -626,13 +630,18 @@ func TestPlans(t *testing.T) {
 			for _, statement := range sent {
 				wantSearches(t, ctx, s, tt.name, statement)
 				// When half of all is to go. PostgreSQL reads a small table as a whole rather than to look up a batch.
-				if strings.HasPrefix(statement.query, "DELETE") && (s.Dialect() != "postgres" || isLong()) {
-					wantSearches(t, ctx, s, tt.name+" of much", sentStatement{statement.query, []any{someDay.AddDate(0, 0, -1)}})
+				if strings.Contains(statement.query, "DELETE") && (s.Dialect() != "postgres" || isLong()) {
+					args := slices.Clone(statement.args)
+					args[len(args)-1] = someDay.AddDate(0, 0, -1)
+					wantSearches(t, ctx, s, tt.name+" of much", sentStatement{statement.query, args})
 				}
 			}
 		}
 	})
 }
+
+// bcryptIndex has the rows that are asked for alone, of which one will do.
+const bcryptIndex = "user_bcrypt"
 
 type sentStatement struct {
 	query string
@@ -655,7 +664,7 @@ func wantSearches(t *testing.T, ctx context.Context, s *models.Store, name strin
 			case "Seq Scan", "Parallel Seq Scan", "Sample Scan", "Tid Scan":
 				scans = append(scans, n.Relation)
 			case "Index Scan", "Index Only Scan", "Bitmap Index Scan":
-				if n.Cond == "" {
+				if n.Cond == "" && n.Index != bcryptIndex {
 					scans = append(scans, n.Index)
 				}
 			}
@@ -663,7 +672,7 @@ func wantSearches(t *testing.T, ctx context.Context, s *models.Store, name strin
 	} else {
 		for _, step := range queryPlan(t, ctx, s, statement) {
 			plan = append(plan, step)
-			if strings.HasPrefix(step, "SCAN") && step != "SCAN CONSTANT ROW" && !strings.HasSuffix(step, "VALUES CLAUSE") {
+			if strings.HasPrefix(step, "SCAN") && !strings.HasSuffix(step, bcryptIndex) && step != "SCAN CONSTANT ROW" && !strings.HasSuffix(step, "VALUES CLAUSE") {
 				scans = append(scans, step)
 			}
 		}
