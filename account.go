@@ -77,8 +77,9 @@ func taken(err error) error {
 // Everybody may. It returns ErrInvalidCredentials for an unknown address, a deleted account, and a wrong
 // password, and takes as long for each: that of a hash, and of one of bcrypt's besides as long as any
 // account has one. Only accounts that have not signed in since WithPasswordHashing was raised take less. It
-// returns ErrAccountDisabled for a disabled account, to whoever knows its password. It may run inside InTx,
-// as ChangePassword does. How often somebody may try is for the service to bound.
+// returns ErrAccountDisabled for a disabled account, to whoever knows its password, and ErrSerialization for
+// one that others keep changing. It may run inside InTx, as ChangePassword does. How often somebody may
+// try is for the service to bound.
 func (s *Store) Authenticate(ctx context.Context, email, chosen string) (*ent.User, error) {
 	if _, err := policy.Asking(ctx); err != nil {
 		return nil, err
@@ -206,8 +207,8 @@ func (s *Store) UserByID(ctx context.Context, userID int) (*ent.User, error) {
 }
 
 // UserByEmail returns the account with the address, in whatever form that is written, and not a deleted
-// one; its Email is the one to write to. Whoever may not see it gets ErrNotFound. It returns *ValidationError for what is no address.
-// It may run inside InTx.
+// one; its Email is the one to write to. Whoever may not see it gets ErrNotFound. It returns
+// *ValidationError for what is no address. It may run inside InTx.
 func (s *Store) UserByEmail(ctx context.Context, email string) (*ent.User, error) {
 	email, err := normalAddress(email)
 	if err != nil {

@@ -65,9 +65,9 @@ const (
 //
 // It is for the system alone; others get ErrForbidden. It works in batches of 1000 rows, or of accounts with
 // about as many files, at most 100, with a transaction each and a pause between them, or in the
-// transaction of InTx without any. It
-// bears others of its kind and live traffic beside it: what another transaction is busy with it leaves for
-// the next time. When it fails, or ctx ends, the report says what was removed before.
+// transaction of InTx without any. It bears others of its kind and live traffic beside it: what another
+// transaction is busy with it leaves for the next time. When it fails, or ctx ends, the report says what
+// was removed before.
 func (s *Store) PurgeExpired(ctx context.Context, opts PurgeOptions) (*PurgeReport, error) {
 	p := &purge{Store: s, opts: opts, now: s.moment(ctx)}
 	v, err := policy.Asking(ctx)

@@ -95,7 +95,6 @@ func (s *Store) resetsOf(ctx context.Context, u *ent.User) (held []predicate.Use
 		}
 		since = at
 	}
-	held = nil
 	keep := func(address string) {
 		for _, during := range times {
 			held = append(held, usedpasswordresettoken.And(append(during, usedpasswordresettoken.Email(address))...))
