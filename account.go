@@ -175,7 +175,7 @@ func (s *Store) RecordLogin(ctx context.Context, userID int, at time.Time) error
 	if err := s.allow(ctx, "record logins", func(v Viewer) bool { return v.Admin }); err != nil {
 		return err
 	}
-	if at.IsZero() || at.UTC().Year() < 1 || at.After(s.moment(ctx).Add(clockSkew)) {
+	if at.IsZero() || at.UTC().Year() < 1 || clock.Normal(at).After(s.moment(ctx).Add(clockSkew)) {
 		return validation.New(ent.TypeUser, user.FieldLastLoginAt, "must be a time that is not in the future")
 	}
 	found, err := s.recordLogin(ctx, userID, at, "")

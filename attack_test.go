@@ -322,3 +322,22 @@ func TestResetTokens_BadNonces(t *testing.T) {
 		}
 	})
 }
+
+// TestChangePassword_BesideSignIn changes passwords while a login replaces the hash of the old application.
+func TestChangePassword_BesideSignIn(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		for range 20 {
+			u := must(newUser(s).SetHashedPassword(bcryptOf(t, goodPassword)).Save(ctx))(t)
+			changed := make(chan error, 1)
+			go func() { changed <- s.ChangePassword(ctx, u.ID, goodPassword, "another horse") }()
+			_, err := s.Authenticate(ctx, u.Email, goodPassword)
+			if err != nil && !errors.Is(err, models.ErrInvalidCredentials) {
+				t.Errorf("Authenticate answers %v", err)
+			}
+			if err := <-changed; err != nil {
+				t.Errorf("ChangePassword by the right password answers %v", err)
+			}
+		}
+	})
+}

@@ -3,12 +3,10 @@ package models
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 
 	"github.com/reviewpoint/models/ent"
-	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/user"
 	"github.com/reviewpoint/models/internal/address"
 	"github.com/reviewpoint/models/internal/password"
@@ -103,25 +101,29 @@ func (s *Store) ChangePassword(ctx context.Context, userID int, old, new string)
 	if err != nil {
 		return err
 	}
-	u, err := s.User.Get(ctx, userID)
-	if err != nil {
-		return err
-	}
 	if password.TooLong(old, s.maxPassword) {
 		return ErrInvalidCredentials
 	}
-	if matches, _, err := s.passwords.Verify(ctx, u.HashedPassword, old); err != nil || !matches {
-		return cmp.Or(err, ErrInvalidCredentials)
+	for range 5 {
+		u, err := s.User.Get(ctx, userID)
+		if err != nil {
+			return err
+		}
+		if matches, _, err := s.passwords.Verify(ctx, u.HashedPassword, old); err != nil || !matches {
+			return cmp.Or(err, ErrInvalidCredentials)
+		}
+		hash, err := s.newHash(ctx, new, u.Email)
+		if err != nil {
+			return err
+		}
+		n, err := s.User.Update().Where(user.ID(u.ID), user.HashedPassword(u.HashedPassword)).SetHashedPassword(hash).
+			Save(privilege.Raise(ctx, ent.TypeUser))
+		if err != nil || n > 0 {
+			return err
+		}
+		// It has another hash since it was verified, perhaps of the same password: a login may replace it.
 	}
-	hash, err := s.newHash(ctx, new, u.Email)
-	if err != nil {
-		return err
-	}
-	err = s.storePassword(ctx, u.ID, hash, user.HashedPassword(u.HashedPassword))
-	if errors.Is(err, ErrNotFound) { // It is another one since it was verified.
-		return ErrInvalidCredentials
-	}
-	return err
+	return fmt.Errorf("change the password: %w", ErrSerialization)
 }
 
 // SetPassword gives the account another password without asking for the old one, and refuses the tokens
@@ -214,7 +216,6 @@ func normalAddress(email string) (string, error) {
 	return normal, nil
 }
 
-func (s *Store) storePassword(ctx context.Context, userID int, hash string, where ...predicate.User) error {
-	return s.User.UpdateOneID(userID).Where(where...).SetHashedPassword(hash).
-		Exec(privilege.Raise(ctx, ent.TypeUser))
+func (s *Store) storePassword(ctx context.Context, userID int, hash string) error {
+	return s.User.UpdateOneID(userID).SetHashedPassword(hash).Exec(privilege.Raise(ctx, ent.TypeUser))
 }

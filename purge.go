@@ -36,8 +36,8 @@ type PurgeOptions struct {
 
 	// DryRun counts what would be removed, and removes nothing.
 	DryRun bool
-	// Pause is the time between two batches that is left to others. Defaults to 10 milliseconds; below
-	// zero there is none.
+	// Pause is the time between two batches that is left to others. Defaults to 10 milliseconds, or twice
+	// the time of the last batch if that is more; below zero there is none.
 	Pause time.Duration
 	// Progress, if it is not nil, is called after each batch with what has been removed so far.
 	Progress func(PurgeReport)
@@ -66,7 +66,8 @@ const (
 // It is for the system alone; others get ErrForbidden. It works in batches of 1000 rows, or of accounts with
 // about as many files, at most 100, with a transaction each and a pause between them, or in the
 // transaction of InTx without any. It bears others of its kind and live traffic beside it: what another
-// transaction is busy with it leaves for the next time. When it fails, or ctx ends, the report says what
+// transaction is busy with it leaves for the next time. SQLite has one writer: several purges there only
+// wait for each other, for up to ErrBusy; and its log grows for as long as somebody reads. When it fails, or ctx ends, the report says what
 // was removed before.
 func (s *Store) PurgeExpired(ctx context.Context, opts PurgeOptions) (*PurgeReport, error) {
 	p := &purge{Store: s, opts: opts, now: s.moment(ctx)}
@@ -80,9 +81,6 @@ func (s *Store) PurgeExpired(ctx context.Context, opts PurgeOptions) (*PurgeRepo
 		return &p.report, fmt.Errorf("PurgeExpired: nothing can be kept for less than no time: %s", min(opts.Tokens, opts.Resets, opts.AuditLogs, opts.DeletedUsers))
 	}
 	p.opts.Tokens = max(opts.Tokens, clockSkew)
-	if opts.Pause == 0 {
-		p.opts.Pause = 10 * time.Millisecond
-	}
 	return &p.report, p.run(ctx)
 }
 
@@ -128,6 +126,7 @@ func (p *purge) rows(ctx context.Context, table, column string, cutoff time.Time
 			n       int
 			reached time.Time
 		)
+		began := p.moment(ctx)
 		err := p.InTx(ctx, func(ctx context.Context) (err error) { // so that a batch is removed when it is reported
 			n, reached, err = p.batch(ctx, table, column, from, cutoff)
 			return err
@@ -136,7 +135,7 @@ func (p *purge) rows(ctx context.Context, table, column string, cutoff time.Time
 			return err
 		}
 		*removed += n
-		if err := p.batchDone(ctx); err != nil || n < purgeRows {
+		if err := p.batchDone(ctx, began); err != nil || n < purgeRows {
 			return err
 		}
 		from = reached
@@ -164,14 +163,18 @@ SELECT count(*), max(%[2]s) FROM removed`, table, column, purgeRows), []any{from
 }
 
 // batchDone tells of the progress, and leaves the database to others for a while.
-func (p *purge) batchDone(ctx context.Context) error {
+func (p *purge) batchDone(ctx context.Context, began time.Time) error {
 	if p.opts.Progress != nil {
 		p.opts.Progress(p.report)
 	}
 	if p.db.InTransaction(ctx) {
 		return nil
 	}
-	timer := time.NewTimer(p.opts.Pause)
+	pause := p.opts.Pause
+	if pause == 0 {
+		pause = max(10*time.Millisecond, 2*p.moment(ctx).Sub(began))
+	}
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -197,13 +200,14 @@ func (p *purge) users(ctx context.Context, cutoff time.Time) error {
 		return err
 	}
 	for last := 0; ; {
+		began := p.moment(ctx)
 		batch, reached, err := p.userBatch(ctx, user.And(user.IDGT(last), old))
 		if err != nil || reached == 0 {
 			return err
 		}
 		p.report.Users += batch.Users
 		p.report.Files += batch.Files
-		if err := p.batchDone(ctx); err != nil {
+		if err := p.batchDone(ctx, began); err != nil {
 			return err
 		}
 		last = reached

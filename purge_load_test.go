@@ -17,8 +17,8 @@ import (
 	"github.com/reviewpoint/models/ent"
 )
 
-// purgeAll is what the purges below are asked for. It pauses for nobody.
-var purgeAll = models.PurgeOptions{Resets: oneDay, AuditLogs: oneDay, DeletedUsers: oneDay, Pause: -1}
+// purgeAll is what the purges below are asked for.
+var purgeAll = models.PurgeOptions{Resets: oneDay, AuditLogs: oneDay, DeletedUsers: oneDay}
 
 const oneDay = 24 * time.Hour
 
@@ -87,9 +87,9 @@ func buryUsers(t *testing.T, ctx context.Context, s *models.Store, n int, at tim
 // what is to be kept is.
 func TestPurgeExpired_ManyAtOnce(t *testing.T) {
 	t.Parallel()
-	processes, n := 2, 4000
+	processes, n, dead := 2, 4000, 400
 	if isLong() {
-		processes, n = 4, 100_000
+		processes, n, dead = 4, 100_000, 1000
 	}
 	eachURL(t, func(t *testing.T, url string) {
 		ctx, s := models.AsSystem(t.Context(), "test"), open(t, url)
@@ -109,7 +109,7 @@ func TestPurgeExpired_ManyAtOnce(t *testing.T) {
 		f.insert(n/2, "used_password_reset_tokens (email, nonce, used_at)", "'old@example.org', "+f.text("old ")+", "+f.seconds("i % 3600"), now.Add(-oneDay-2*time.Hour))
 		f.auditLogs(n/2, now.Add(-oneDay-2*time.Hour))
 		trail := rowCounts(t, ctx, s).AuditLogs
-		buryUsers(t, ctx, s, n/10, now.Add(-oneDay-time.Minute))
+		buryUsers(t, ctx, s, dead, now.Add(-oneDay-time.Minute))
 		kept.AuditLogs += rowCounts(t, ctx, s).AuditLogs - trail // the creation of those accounts
 
 		workers := startWorkers(t, processes, "purge", url)
@@ -123,15 +123,17 @@ func TestPurgeExpired_ManyAtOnce(t *testing.T) {
 			sum = sumOf(append(reports, sum)...)
 			w.end(t)
 		}
-		if want := (models.PurgeReport{Tokens: n, Resets: n / 2, AuditLogs: n / 2, Users: n / 10, Files: n / 10}); sum != want {
+		if want := (models.PurgeReport{Tokens: n, Resets: n / 2, AuditLogs: n / 2, Users: dead, Files: dead}); sum != want {
 			t.Errorf("the reports add up to %+v, want %+v", sum, want)
 		}
-		kept.AuditLogs += 2 * n / 10 // the purge of those accounts and files
+		kept.AuditLogs += 2 * dead // the purge of those accounts and files
 		if left := rowCounts(t, ctx, s); left != kept {
 			t.Errorf("%+v are left, want %+v", left, kept)
 		}
-		if !must(s.BlacklistedToken.Query().Exist(ctx))(t) || !must(s.TokenRevoked(ctx, textOf("live ", 7)))(t) {
-			t.Error("a live token is gone")
+		for i := range 500 {
+			if !must(s.TokenRevoked(ctx, textOf("live ", i+1)))(t) {
+				t.Errorf("%s is gone", textOf("live ", i+1))
+			}
 		}
 	})
 }
@@ -149,9 +151,8 @@ func TestPurgeExpired_Bounds(t *testing.T) {
 			check(t, newToken(s, name+" removed", cut.Add(-time.Microsecond)).Exec(ctx))
 			check(t, newReset(s, "ada@example.org", name+" kept").SetUsedAt(cut).Exec(ctx))
 			check(t, newReset(s, "ada@example.org", name+" removed").SetUsedAt(cut.Add(-time.Microsecond)).Exec(ctx))
-			// What the other two leave goes with the shortest.
 			report := must(s.PurgeExpired(ctx, models.PurgeOptions{Tokens: tt.asked, Resets: tt.least}))(t)
-			if want := 1; report.Tokens != want || report.Resets != want {
+			if report.Tokens != 1 || report.Resets != 1 {
 				t.Errorf("%s: %+v is reported, want one token and one reset", name, *report)
 			}
 			left := column[string](t, ctx, s, "SELECT jti FROM blacklisted_tokens UNION ALL SELECT nonce FROM used_password_reset_tokens")
@@ -341,6 +342,81 @@ func TestPurgeExpired_BesideRevocations(t *testing.T) {
 	})
 }
 
+// TestPurgeExpired_RevokedMeanwhile lengthens the life of a token in a transaction that is open while a
+// purge runs, and the other way round. The revocation holds, whoever comes first.
+func TestPurgeExpired_RevokedMeanwhile(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		later := time.Now().Add(time.Hour)
+		revoke := func(ctx context.Context, jti string) error { return s.RevokeToken(ctx, jti, later) }
+		purge := func(ctx context.Context, _ string) error {
+			_, err := s.PurgeExpired(ctx, models.PurgeOptions{})
+			return err
+		}
+		for name, tt := range map[string]struct {
+			first, second func(ctx context.Context, jti string) error
+			end           error // of the transaction of the first
+			want          bool
+		}{
+			"revoked":                    {revoke, purge, nil, true},
+			"revoked, rolled back":       {revoke, purge, errOnPurpose, false},
+			"purged":                     {purge, revoke, nil, true},
+			"purged, rolled back":        {purge, revoke, errOnPurpose, true},
+			"revoked by two":             {revoke, revoke, nil, true},
+			"revoked by two, one undone": {revoke, revoke, errOnPurpose, true},
+		} {
+			check(t, newToken(s, name, time.Now().Add(-time.Hour)).Exec(ctx))
+			second := make(chan error, 1)
+			err := s.InTx(ctx, func(in context.Context) error {
+				if err := tt.first(in, name); err != nil {
+					return err
+				}
+				go func() { second <- tt.second(ctx, name) }()
+				awaitLock(t, ctx, s, second)
+				return tt.end
+			})
+			if !errors.Is(err, tt.end) {
+				t.Errorf("%s: %v, want %v", name, err, tt.end)
+			}
+			check(t, <-second)
+			if got := must(s.TokenRevoked(ctx, name))(t); got != tt.want {
+				t.Errorf("%s: revoked is %t, want %t", name, got, tt.want)
+			}
+			check(t, purge(ctx, name))
+			if n := must(s.BlacklistedToken.Query().Count(ctx))(t); n > 1 || (n == 1) != tt.want {
+				t.Errorf("%s: %d tokens are left, want it there: %t", name, n, tt.want)
+			}
+			must(s.ExecContext(ctx, "DELETE FROM blacklisted_tokens"))(t)
+		}
+	})
+}
+
+// TestPurgeExpired_RestoredMeanwhile restores an account in a transaction that is open while a purge runs.
+// It keeps its file.
+func TestPurgeExpired_RestoredMeanwhile(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		buryUsers(t, ctx, s, 3, time.Now().Add(-2*oneDay))
+		u := must(s.User.Query().First(models.IncludeDeleted(ctx)))(t)
+		purged := make(chan error, 1)
+		check(t, s.InTx(ctx, func(in context.Context) error {
+			if err := s.RestoreUser(in, u.ID); err != nil {
+				return err
+			}
+			go func() {
+				_, err := s.PurgeExpired(ctx, purgeAll)
+				purged <- err
+			}()
+			awaitLock(t, ctx, s, purged)
+			return nil
+		}))
+		check(t, <-purged)
+		if left := rowCounts(t, ctx, s); left.Users != 1 || left.Files != 1 || must(s.UserByID(ctx, u.ID))(t).Email != u.Email {
+			t.Errorf("%d accounts and %d files are left, want the restored one with its file", left.Users, left.Files)
+		}
+	})
+}
+
 // tokenTraffic is what services ask while a purge runs: tokens that are good, and tokens that were revoked.
 type tokenTraffic struct {
 	store   *models.Store
@@ -424,7 +500,7 @@ func TestPurgeExpired_BesideTraffic(t *testing.T) {
 			quiet, beside []time.Duration
 			began         time.Time
 		)
-		for turn := 0; removed < n; turn++ {
+		for turn := range turns + 1 { // in the last one it comes to its end
 			if turn < turns {
 				quiet = append(quiet, w.ask(t, ctx, asked)...)
 			}
@@ -441,7 +517,7 @@ func TestPurgeExpired_BesideTraffic(t *testing.T) {
 					t.Error(err)
 				}
 				removed += report.Tokens
-				if turn >= turns {
+				if turn == turns {
 					t.Logf("%d tokens were purged in %s by itself", report.Tokens, time.Since(began))
 				}
 			})

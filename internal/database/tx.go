@@ -284,6 +284,10 @@ func (u *unit) commit() error {
 	case failed != nil:
 		return errors.Join(failed, tx.Rollback(), u.release(conn))
 	}
+	if ended := u.ctx.Err(); ended != nil { // database/sql may not have heard of it yet
+		_ = tx.Rollback()
+		return errors.Join(ended, u.release(conn))
+	}
 	err = tx.Commit()
 	if u.ctx.Err() != nil && errors.Is(err, stdsql.ErrTxDone) {
 		err = u.ctx.Err()
