@@ -369,7 +369,7 @@ func TestRecordLogin_Times(t *testing.T) {
 			{"more, and its whole second", []time.Time{start.Add(-time.Second + time.Microsecond), start.Add(-time.Second)}, start.Add(-time.Second + time.Microsecond), false},
 			{"long ago", []time.Time{time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC)}, time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), false},
 			{"a clock ahead", []time.Time{start.Add(5 * time.Minute)}, start.Add(5 * time.Minute), false},
-			{"further ahead", []time.Time{start.Add(5*time.Minute + 1)}, time.Time{}, true},
+			{"further ahead", []time.Time{start.Add(5*time.Minute + time.Microsecond)}, time.Time{}, true},
 			{"after now, further ahead", []time.Time{start, start.Add(time.Hour)}, start, true},
 			{"the year 10000", []time.Time{time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}, time.Time{}, true},
 			{"no time", []time.Time{{}}, time.Time{}, true},
