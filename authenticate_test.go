@@ -731,10 +731,7 @@ func TestAuthenticate_Distribution(t *testing.T) {
 	stores := crowds(t)
 	stores["next to no hash"] = newCrowd(t, models.PasswordHashing{}, argonOf(t, 8)) // to see the rest
 	for name, c := range stores {
-		n := 800
-		if name == "next to no hash" {
-			n = 40_000
-		}
+		n := map[string]int{"argon2": 800, "mixed": 300, "next to no hash": 40_000}[name]
 		took := map[string]samples{}
 		measure := func(kind, email string) {
 			begun := time.Now()
