@@ -29,6 +29,7 @@ type connector struct {
 	dialect string
 	// lib/pq begins every transaction READ WRITE, whatever default_transaction_read_only says, unless it is told otherwise.
 	readOnly bool
+	before   func(query string) // may be nil
 	connect  func(context.Context) (driver.Conn, error)
 	driver   driver.Driver
 }
@@ -36,7 +37,7 @@ type connector struct {
 func (c *connector) Driver() driver.Driver { return c.driver }
 
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	out := &conn{dialect: c.dialect, readOnly: c.readOnly}
+	out := &conn{dialect: c.dialect, readOnly: c.readOnly, before: c.before}
 	var err error
 	if out.Conn, err = c.connect(context.WithValue(ctx, socketKey{}, &out.socket)); err != nil {
 		return nil, translate(ctx, err)
@@ -54,6 +55,13 @@ type conn struct {
 	failed  bool
 	// Whether every transaction is begun READ ONLY.
 	readOnly bool
+	before   func(query string)
+}
+
+func (c *conn) tell(query string) {
+	if c.before != nil {
+		c.before(query)
+	}
 }
 
 // ready refuses a statement when the transaction has failed; going back to a savepoint mends it.
@@ -79,6 +87,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	if err := c.ready(query); err != nil {
 		return nil, err
 	}
+	c.tell(query)
 	result, err := c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
 	return result, c.answer(ctx, err)
 }
@@ -87,6 +96,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if err := c.ready(query); err != nil {
 		return nil, err
 	}
+	c.tell(query)
 	inner, err := c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
 	if err != nil {
 		return nil, c.answer(ctx, err)
@@ -104,6 +114,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	opts.ReadOnly = opts.ReadOnly || c.readOnly
+	c.tell("BEGIN")
 	inner, err := c.Conn.(driver.ConnBeginTx).BeginTx(ctx, opts)
 	if err != nil {
 		return nil, translate(ctx, err)
@@ -205,6 +216,7 @@ func (t *connTx) Commit() error {
 	if failed {
 		return errors.Join(ErrTxFailed, translate(context.Background(), t.inner.Rollback()))
 	}
+	t.conn.tell("COMMIT")
 	return translate(context.Background(), t.inner.Commit())
 }
 

@@ -22,6 +22,9 @@ type Options struct {
 	MaxConns int
 	// ReadOnly opens a database only to look: nothing can be written, and a missing file is not made.
 	ReadOnly bool
+	// Before is called with each statement that goes to the database, less its arguments, and with BEGIN
+	// and COMMIT. It must be safe for use by several goroutines. Defaults to nothing.
+	Before func(query string)
 }
 
 // DB is a database as a dialect.Driver of ent. It is safe for use by several goroutines.

@@ -31,7 +31,7 @@ func openPostgres(ctx context.Context, t target, opts Options) (*DB, error) {
 		return nil, fmt.Errorf("the PostgreSQL URL cannot be used: %w", err)
 	}
 	config.Dialer(&dialer{})
-	pool := sql.OpenDB(&connector{dialect: dialect.Postgres, readOnly: t.readOnly, driver: config.Driver(), connect: config.Connect})
+	pool := sql.OpenDB(&connector{dialect: dialect.Postgres, readOnly: t.readOnly, before: opts.Before, driver: config.Driver(), connect: config.Connect})
 	conns := opts.MaxConns
 	if conns == 0 {
 		conns = 10

@@ -28,7 +28,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"regexp"
@@ -38,14 +37,11 @@ import (
 	"time"
 
 	"github.com/lib/pq"
+
+	"github.com/reviewpoint/models/internal/cluster"
 )
 
 const serverVariable = "REVIEWPOINT_TEST_POSTGRES_URL"
-
-// errNoPostgres is what findServer returns where there is no server to use and
-// none to start.
-var errNoPostgres = errors.New("no PostgreSQL to test with: set " + serverVariable +
-	" or install one (apt-get install postgresql)")
 
 // sharedServer finds the server once for the whole process: starting one costs
 // more than most tests.
@@ -106,14 +102,27 @@ func useServer(t testing.TB) *server {
 // skips tells whether err, from findServer, is a reason to skip a test, where
 // the environment variable CI is ci. Otherwise it is a failure.
 func skips(err error, ci string) bool {
-	return errors.Is(err, errNoPostgres) && ci != "true"
+	return errors.Is(err, cluster.ErrNone) && ci != "true"
 }
 
 func findServer() (*server, error) {
 	address := os.Getenv(serverVariable)
-	if address == "" {
-		return startServer()
+	if address != "" {
+		return connect(address)
 	}
+	own, err := cluster.Start()
+	if err != nil {
+		return nil, fmt.Errorf("%w, or set %s", err, serverVariable)
+	}
+	s, err := connect(own.URL())
+	if err != nil {
+		return nil, errors.Join(err, own.Close())
+	}
+	s.own = own
+	return s, nil
+}
+
+func connect(address string) (*server, error) {
 	u, err := url.Parse(address)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
 		// The parser's own error would show the password.
@@ -136,9 +145,8 @@ func findServer() (*server, error) {
 type server struct {
 	url   *url.URL
 	admin *sql.DB
-	// lifeline stops a server of our own when it closes. It is held here
-	// because an unreachable one would be closed by the garbage collector.
-	lifeline io.Closer
+	// own is held here because an unreachable one would be closed by the garbage collector.
+	own *cluster.Cluster
 }
 
 func (s *server) database(name string) string {

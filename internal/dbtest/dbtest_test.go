@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -18,6 +17,7 @@ import (
 
 	_ "github.com/lib/pq"
 
+	"github.com/reviewpoint/models/internal/cluster"
 	"github.com/reviewpoint/models/internal/dbtest"
 )
 
@@ -217,25 +217,16 @@ func TestSkips(t *testing.T) {
 		ci   string
 		want bool
 	}{
-		{dbtest.ErrNoPostgres, "", true},
-		{dbtest.ErrNoPostgres, "false", true},
-		{fmt.Errorf("%w here", dbtest.ErrNoPostgres), "", true},
-		{dbtest.ErrNoPostgres, "true", false},
+		{cluster.ErrNone, "", true},
+		{cluster.ErrNone, "false", true},
+		{fmt.Errorf("%w here", cluster.ErrNone), "", true},
+		{cluster.ErrNone, "true", false},
 		{errors.New("broken"), "", false},
 		{errors.New("broken"), "true", false},
 	} {
 		if got := dbtest.Skips(test.err, test.ci); got != test.want {
 			t.Errorf("Skips(%q, %q) = %v, want %v", test.err, test.ci, got, test.want)
 		}
-	}
-}
-
-func TestNewestFirst(t *testing.T) {
-	t.Parallel()
-	got := dbtest.NewestFirst([]string{"/pg/10/bin", "/pg/9.6/bin", "/pg/bin", "/pg@17/bin"})
-	want := []string{"/pg@17/bin", "/pg/10/bin", "/pg/9.6/bin", "/pg/bin"}
-	if !slices.Equal(got, want) {
-		t.Errorf("NewestFirst = %v, want %v", got, want)
 	}
 }
 
@@ -248,8 +239,10 @@ func TestServer_EndsWithProcess(t *testing.T) {
 		beChild(t, end)
 	}
 	t.Parallel()
-	if _, err := dbtest.FindBinaries(); err != nil {
+	if c, err := cluster.Start(); err != nil {
 		t.Skip(err)
+	} else if err := c.Close(); err != nil {
+		t.Fatal(err)
 	}
 	for _, end := range []string{"exit", "panic", "kill", "kill during initdb"} {
 		t.Run(end, func(t *testing.T) {

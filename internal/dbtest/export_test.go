@@ -1,8 +1,3 @@
 package dbtest
 
-var (
-	ErrNoPostgres = errNoPostgres
-	FindBinaries  = findBinaries
-	NewestFirst   = newestFirst
-	Skips         = skips
-)
+var Skips = skips

@@ -244,7 +244,7 @@ func (m *Migrator) applyNext(ctx context.Context) (next File, more bool, err err
 	}
 	executor, err := migrate.NewExecutor(driver, m.dir, rrw,
 		migrate.WithAllowDirty(true), // checkOurs has looked
-		migrate.WithOperatorVersion("reviewpoint"),
+		migrate.WithOperatorVersion(operator),
 	)
 	if err != nil {
 		return File{}, false, fmt.Errorf("prepare the migrations: %w", err)
@@ -356,3 +356,47 @@ func scanStrings(ctx context.Context, db *database.DB, query string, args ...any
 	}
 	return values, rows.Err()
 }
+
+// Install makes every table anew in the transaction that ctx carries, which must come from InSchemaTx,
+// and writes the account of it. The current schema must have no table of these names.
+func (m *Migrator) Install(ctx context.Context) error {
+	if err := lock(ctx, m.db); err != nil {
+		return err
+	}
+	rrw, err := openRevisions(ctx, m.db)
+	if err != nil {
+		return err
+	}
+	if err := rrw.create(ctx); err != nil {
+		return fmt.Errorf("make the table %s: %w", revisionsTable, err)
+	}
+	sum, err := m.dir.Checksum()
+	if err != nil {
+		return fmt.Errorf("read the migrations: %w", err)
+	}
+	files, err := m.dir.Files()
+	if err != nil {
+		return fmt.Errorf("read the migrations: %w", err)
+	}
+	for _, file := range files {
+		hash, err := sum.SumByName(file.Name())
+		if err != nil {
+			return fmt.Errorf("read the migrations: %w", err)
+		}
+		revision := &migrate.Revision{
+			Version: file.Version(), Description: file.Desc(), Type: migrate.RevisionTypeExecute,
+			ExecutedAt: clock.Now(ctx), Hash: hash, OperatorVersion: operator,
+		}
+		if err := runInTx(ctx, m.db, file, func(*migrate.Stmt) error { revision.Applied++; return nil }); err != nil {
+			return err
+		}
+		revision.Total, revision.ExecutionTime = revision.Applied, clock.Now(ctx).Sub(revision.ExecutedAt)
+		if err := rrw.WriteRevision(ctx, revision); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// operator is who has applied a migration, in the account.
+const operator = "reviewpoint"

@@ -1,5 +1,5 @@
 # Runs a PostgreSQL server until standard input ends, then removes its folder.
-# The test process holds the other end and never writes: the kernel closes it
+# The process that started it holds the other end and never writes: the kernel closes it
 # when that process is gone, for whatever reason.
 bin=$1 folder=$2 port=$3
 

@@ -1,4 +1,6 @@
-package dbtest
+// Package cluster starts a throw-away PostgreSQL server from the machine's own initdb and postgres, to
+// try things in.
+package cluster
 
 import (
 	"cmp"
@@ -18,33 +20,55 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/lib/pq"
 )
 
 // readyWithin bounds the start of a server, initdb included: one or two seconds
 // on an idle machine.
 const readyWithin = time.Minute
 
-// errServerEnded is what startServer returns when the server ended before it
-// accepted a connection.
-var errServerEnded = errors.New("PostgreSQL ended before it was ready")
+// ErrNone is what Start returns where the machine has no PostgreSQL that it could start.
+var ErrNone = errors.New("this machine has no PostgreSQL to start: install one (apt-get install postgresql)")
+
+// errEnded is what start returns when the server ended before it accepted a connection.
+var errEnded = errors.New("PostgreSQL ended before it was ready")
 
 //go:embed server.sh
 var serverScript string
 
-func startServer() (*server, error) {
+// Cluster is a server on a loopback port of its own.
+type Cluster struct {
+	url *url.URL
+	// The server ends when the other end of this pipe does, so it goes with the process, too. It is
+	// held here because an unreachable one would be closed by the garbage collector.
+	lifeline io.Closer
+}
+
+// Start starts a server, and returns when it accepts connections. It ends with Close or with this
+// process, however that ends, and its files go with it. It is made for speed: it would lose what was
+// committed if the machine crashed. Its time zone is not UTC. Start returns ErrNone where there is
+// nothing to start.
+func Start() (*Cluster, error) {
 	bin, err := findBinaries()
 	if err != nil {
 		return nil, err
 	}
 	for attempt := 1; ; attempt++ {
-		s, err := start(bin)
+		c, err := start(bin)
 		// Another process may have taken the port first.
-		if errors.Is(err, errServerEnded) && attempt < 3 {
+		if errors.Is(err, errEnded) && attempt < 3 {
 			continue
 		}
-		return s, err
+		return c, err
 	}
 }
+
+// URL is that of the database postgres, as its superuser.
+func (c *Cluster) URL() string { return c.url.String() }
+
+// Close ends the server. It does not wait for the end.
+func (c *Cluster) Close() error { return c.lifeline.Close() }
 
 // findBinaries returns the folder of initdb and postgres. Debian, among others,
 // keeps them out of PATH.
@@ -67,7 +91,7 @@ func findBinaries() (string, error) {
 			return folder, nil
 		}
 	}
-	return "", errNoPostgres
+	return "", ErrNone
 }
 
 var versionNumber = regexp.MustCompile(`\d+(\.\d+)?`)
@@ -84,7 +108,7 @@ func newestFirst(folders []string) []string {
 }
 
 // start makes a server with the programs in the folder bin.
-func start(bin string) (*server, error) {
+func start(bin string) (*Cluster, error) {
 	folder, err := os.MkdirTemp("", "reviewpoint-postgres-")
 	if err != nil {
 		return nil, err
@@ -95,19 +119,19 @@ func start(bin string) (*server, error) {
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
 	defer log.Close()
-	s, cmd, err := launch(bin, folder, log)
+	c, cmd, err := launch(bin, folder, log)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
 	// From here on the script sees to the folder.
-	if err := s.awaitReady(cmd); err != nil {
-		s.lifeline.Close()
+	if err := c.awaitReady(cmd); err != nil {
+		c.lifeline.Close()
 		return nil, fmt.Errorf("%w\n%s", err, tail(log))
 	}
-	return s, nil
+	return c, nil
 }
 
-func launch(bin, folder string, log *os.File) (*server, *exec.Cmd, error) {
+func launch(bin, folder string, log *os.File) (*Cluster, *exec.Cmd, error) {
 	password, passwordFile := rand.Text(), filepath.Join(folder, "password")
 	if err := os.WriteFile(passwordFile, []byte(password), 0o600); err != nil {
 		return nil, nil, err
@@ -125,7 +149,7 @@ func launch(bin, folder string, log *os.File) (*server, *exec.Cmd, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &server{lifeline: lifeline, url: &url.URL{
+	return &Cluster{lifeline: lifeline, url: &url.URL{
 		Scheme: "postgres", User: url.UserPassword("postgres", password),
 		Host: net.JoinHostPort("127.0.0.1", port), Path: "/postgres", RawQuery: "sslmode=disable",
 	}}, cmd, cmd.Start()
@@ -142,10 +166,13 @@ func freePort() (string, error) {
 
 // awaitReady connects as soon as the server lets it. It gives up when the
 // script cmd has ended.
-func (s *server) awaitReady(cmd *exec.Cmd) (err error) {
-	if s.admin, err = sql.Open("postgres", s.url.String()); err != nil {
+func (c *Cluster) awaitReady(cmd *exec.Cmd) (err error) {
+	connector, err := pq.NewConnector(c.URL())
+	if err != nil {
 		return err
 	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
 	ctx, ended := context.WithTimeout(context.Background(), readyWithin)
 	go func() {
 		defer ended()
@@ -153,7 +180,7 @@ func (s *server) awaitReady(cmd *exec.Cmd) (err error) {
 	}()
 	for {
 		// Not only the server's port but also its password: the port can be another's.
-		if err = s.admin.PingContext(ctx); err == nil {
+		if err = db.PingContext(ctx); err == nil {
 			return nil
 		}
 		select {
@@ -161,9 +188,8 @@ func (s *server) awaitReady(cmd *exec.Cmd) (err error) {
 			continue
 		case <-ctx.Done():
 		}
-		s.admin.Close()
 		if errors.Is(ctx.Err(), context.Canceled) {
-			return errServerEnded
+			return errEnded
 		}
 		return fmt.Errorf("PostgreSQL was not ready within %v: %w", readyWithin, err)
 	}

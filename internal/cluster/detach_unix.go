@@ -1,6 +1,6 @@
 //go:build unix
 
-package dbtest
+package cluster
 
 import (
 	"fmt"
@@ -10,9 +10,9 @@ import (
 	"syscall"
 )
 
-// detach keeps a Ctrl-C for the tests from cmd, which has to clean up after
+// detach keeps a Ctrl-C from cmd, which has to clean up after
 // them. PostgreSQL refuses to run as root: for root, cmd runs as the account
-// postgres, and that gets the paths. It returns errNoPostgres where there is no
+// postgres, and that gets the paths. It returns ErrNone where there is no
 // such account.
 func detach(cmd *exec.Cmd, paths ...string) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -21,7 +21,7 @@ func detach(cmd *exec.Cmd, paths ...string) error {
 	}
 	account, err := user.Lookup("postgres")
 	if err != nil {
-		return fmt.Errorf("%w; the one here does not run as root: %w", errNoPostgres, err)
+		return fmt.Errorf("%w; the one here does not run as root: %w", ErrNone, err)
 	}
 	var uid, gid uint32
 	if _, err := fmt.Sscan(account.Uid, &uid); err != nil {
