@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/reviewpoint/models"
+	"github.com/reviewpoint/models/internal/database"
 )
 
 // Exit codes of the command.
@@ -106,6 +107,23 @@ func (a *app) withStore(ctx context.Context, work func(*models.Store) error, opt
 		}
 	}()
 	if err := work(store); err != nil {
+		return failure{err}
+	}
+	return nil
+}
+
+// withDatabase runs work on the open database below the client, for what changes its tables.
+func (a *app) withDatabase(ctx context.Context, opts database.Options, work func(*database.DB) error) (err error) {
+	db, err := database.Open(ctx, a.url, opts)
+	if err != nil {
+		return failure{err}
+	}
+	defer func() {
+		if closed := db.Close(); closed != nil && err == nil {
+			err = failure{closed}
+		}
+	}()
+	if err := work(db); err != nil {
 		return failure{err}
 	}
 	return nil
