@@ -182,7 +182,7 @@ func (s *Store) Migrate(ctx context.Context) (*MigrateReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	applied, err := m.Apply(ctx)
+	applied, err := m.Apply(ctx, migration.Options{})
 	return &MigrateReport{Applied: asMigrations(applied)}, err
 }
 
@@ -200,7 +200,7 @@ func (s *Store) Migrations(ctx context.Context) ([]Migration, error) {
 func asMigrations(files []migration.File) []Migration {
 	out := make([]Migration, len(files))
 	for i, file := range files {
-		out[i] = Migration(file)
+		out[i] = Migration{Name: file.Name, Version: file.Version, AppliedAt: file.AppliedAt}
 	}
 	return out
 }

@@ -34,9 +34,10 @@ type unit struct {
 	conn       *stdsql.Conn
 	tx         *stdsql.Tx
 	done       bool
-	failed     error // why it can only be rolled back
-	schema     bool  // it changes the schema
-	savepoints bool  // each statement, and each transaction that joins, can be undone by itself
+	failed     error        // why it can only be rolled back
+	schema     bool         // it changes the schema
+	session    *stdsql.Conn // then there is no transaction
+	savepoints bool         // each statement, and each transaction that joins, can be undone by itself
 	depth      int
 	part       string // the savepoint of which it is the rest, when it has joined one of savepoints
 	changes    int    // statements that changed something
@@ -109,6 +110,20 @@ func (db *DB) InSchemaTx(ctx context.Context, fn func(context.Context) error) er
 	return db.retry(ctx, func() *unit { return &unit{db: db, ctx: ctx, schema: true} }, fn)
 }
 
+// InSession runs fn with a context whose statements run on one connection, each by itself. What fn has
+// set on the connection, locks included, goes with it afterwards. It joins nothing.
+func (db *DB) InSession(ctx context.Context, fn func(context.Context) error) error {
+	if unitFrom(ctx, db) != nil {
+		return errors.New("a session cannot begin inside a transaction: use a context from outside InTx")
+	}
+	conn, err := db.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) }()
+	return fn(context.WithValue(ctx, unitKey{db}, &unit{db: db, ctx: ctx, session: conn}))
+}
+
 // Rollback returns a context that carries a transaction, and the function that undoes whatever was
 // done in it. A statement that fails in it, or a transaction that joins it and fails, is undone alone.
 func (db *DB) Rollback(ctx context.Context) (context.Context, func() error) {
@@ -152,6 +167,8 @@ func (u *unit) begin(ctx context.Context) (*stdsql.Tx, error) {
 		return nil, ErrTxDone
 	case u.failed != nil:
 		return nil, ErrTxFailed
+	case u.session != nil:
+		return nil, errors.New("a transaction cannot begin inside a session")
 	case u.tx != nil:
 		return u.tx, nil
 	}
@@ -177,7 +194,10 @@ func (u *unit) begin(ctx context.Context) (*stdsql.Tx, error) {
 }
 
 // ready is begin, with the savepoint that undoes the next statement alone.
-func (u *unit) ready(ctx context.Context) (*stdsql.Tx, error) {
+func (u *unit) ready(ctx context.Context) (sql.ExecQuerier, error) {
+	if u.session != nil {
+		return u.session, nil
+	}
 	tx, err := u.begin(ctx)
 	if err != nil || !u.savepoints {
 		return tx, err
@@ -346,7 +366,7 @@ func (u *unit) setForeignKeys(conn *stdsql.Conn, state string) error {
 
 // join returns the transaction as one that somebody else commits.
 func (u *unit) join(ctx context.Context) (*tx, error) {
-	if !u.savepoints {
+	if !u.savepoints && u.session == nil {
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		if u.done {

@@ -51,7 +51,7 @@ func TestApply_FromManyGoroutines(t *testing.T) {
 							<-start
 							m, err := migration.New(dbs[i%handles], folder.files)
 							if err == nil {
-								applied[i], err = m.Apply(t.Context())
+								applied[i], err = m.Apply(t.Context(), migration.Options{})
 							}
 							failed[i] = err
 						})
@@ -97,7 +97,7 @@ func TestHelperProcess(t *testing.T) {
 		t.Fatal("standard input holds something")
 	}
 	db := open(t, url)
-	applied, err := migrator(t, db, files).Apply(t.Context())
+	applied, err := migrator(t, db, files).Apply(t.Context(), migration.Options{})
 	for _, file := range applied {
 		fmt.Println("applied", file.Name)
 	}

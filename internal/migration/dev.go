@@ -90,14 +90,14 @@ func (d *Dev) try(ctx context.Context, fn func(ctx context.Context) error) error
 }
 
 // replay runs the files, and returns what they make.
-func (d *Dev) replay(ctx context.Context, files []migrate.File) (made *schema.Schema, err error) {
+func (d *Dev) replay(ctx context.Context, files []migrate.File) (made state, err error) {
 	err = d.try(ctx, func(ctx context.Context) error {
 		for _, file := range files {
 			if err := runInTx(ctx, d.db, file, nil); err != nil {
 				return err
 			}
 		}
-		made, err = inspect(ctx, d.db)
+		made, err = inspectState(ctx, d.db)
 		return err
 	})
 	return made, err
@@ -140,7 +140,7 @@ func runInTx(ctx context.Context, db *database.DB, file migrate.File, done func(
 	}
 	for _, statement := range all {
 		if _, err := db.ExecContext(ctx, inTx(statement.Text)); err != nil {
-			return explainFailure(file, &migrate.StmtExecError{File: file, Stmt: statement, Version: file.Version(), Err: err})
+			return &failure{file, statement, false, err}
 		}
 		if done == nil {
 			continue
@@ -158,10 +158,10 @@ func inTx(statement string) string { return concurrently.ReplaceAllString(statem
 var concurrently = regexp.MustCompile(`(?is)^(CREATE\s+(?:UNIQUE\s+)?INDEX|DROP\s+INDEX|REINDEX\s+(?:TABLE|INDEX|SCHEMA))\s+CONCURRENTLY\b`)
 
 // desired returns what the SQL of the schema makes.
-func (d *Dev) desired(ctx context.Context, tables []*entschema.Table) (*schema.Schema, error) {
+func (d *Dev) desired(ctx context.Context, tables []*entschema.Table) (state, error) {
 	ddl, err := Desired(ctx, d.db.Dialect(), tables)
 	if err != nil {
-		return nil, err
+		return state{}, err
 	}
 	return d.replay(ctx, []migrate.File{migrate.NewLocalFile("schema.sql", []byte(ddl))})
 }

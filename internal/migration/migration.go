@@ -3,20 +3,18 @@
 package migration
 
 import (
+	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"time"
 
 	"ariga.io/atlas/sql/migrate"
-	"ariga.io/atlas/sql/postgres"
-	"ariga.io/atlas/sql/sqlite"
 	"entgo.io/ent/dialect"
 
-	"github.com/reviewpoint/models/internal/clock"
 	"github.com/reviewpoint/models/internal/database"
 )
 
@@ -38,7 +36,17 @@ type File struct {
 	Name      string    // 20261123111209_initial.sql
 	Version   string    // 20261123111209
 	AppliedAt time.Time // zero while it is pending
+	Took      time.Duration
+
+	// Of a file whose last attempt failed or was killed, while it is pending. Only one that is marked
+	// txmode none may have statements that are done.
+	Failed      string
+	FailedAt    time.Time
+	Done, Total int
 }
+
+// Pending reports whether the file is still to be applied, in whole or in part.
+func (f File) Pending() bool { return f.AppliedAt.IsZero() }
 
 // New reads the folder of the database's dialect ("sqlite" or "postgres") in files, and checks it
 // against its atlas.sum.
@@ -82,22 +90,28 @@ func checkSum(dir *migrate.MemDir, folder string) error {
 
 // Status lists every file of the folder in order. It changes nothing.
 func (m *Migrator) Status(ctx context.Context) ([]File, error) {
+	_, files, err := m.account(ctx)
+	return files, err
+}
+
+// account returns the rows of the database's account, and every file of the folder with where it stands.
+func (m *Migrator) account(ctx context.Context) (account []*migrate.Revision, files []File, err error) {
 	rrw, err := openRevisions(ctx, m.db)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var revisions []*migrate.Revision
 	if rrw.exists {
-		if revisions, err = rrw.ReadRevisions(ctx); err != nil {
-			return nil, err
+		if account, err = rrw.ReadRevisions(ctx); err != nil {
+			return nil, nil, err
 		}
 	}
-	if len(revisions) == 0 {
+	if !slices.ContainsFunc(account, func(r *migrate.Revision) bool { return !nothingDone(r) }) {
 		if err := m.checkOurs(ctx); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return m.compare(revisions)
+	files, err = m.compare(account)
+	return account, files, err
 }
 
 // compare holds the database's account against the folder.
@@ -110,7 +124,8 @@ func (m *Migrator) compare(revisions []*migrate.Revision) ([]File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the migrations: %w", err)
 	}
-	if err := checkOrder(files, revisions); err != nil {
+	done := slices.DeleteFunc(slices.Clone(revisions), nothingDone)
+	if err := checkOrder(files, done); err != nil {
 		return nil, err
 	}
 	applied := make(map[string]*migrate.Revision, len(revisions))
@@ -127,20 +142,29 @@ func (m *Migrator) compare(revisions []*migrate.Revision) ([]File, error) {
 			if err != nil {
 				return nil, fmt.Errorf("read the migrations: %w", err)
 			}
-			if revision.Type.Has(migrate.RevisionTypeExecute) && revision.Hash != hash {
+			if revision.Type.Has(migrate.RevisionTypeExecute) && complete(revision) && revision.Hash != hash {
 				return nil, fmt.Errorf("%w: %s differs from what was applied on %s: take the old file back from version control and put the change into a new one",
 					ErrEdited, file.Name(), revision.ExecutedAt.UTC().Format(time.DateTime))
 			}
-			if revision.Applied == revision.Total {
-				entry.AppliedAt = revision.ExecutedAt.UTC()
+			if complete(revision) {
+				entry.AppliedAt, entry.Took = revision.ExecutedAt.UTC(), revision.ExecutionTime
+			} else {
+				entry.Failed = cmp.Or(revision.Error, "it was interrupted")
+				entry.FailedAt, entry.Done, entry.Total = revision.ExecutedAt.UTC(), revision.Applied, revision.Total
 			}
-		case len(revisions) > 0 && file.Version() < revisions[0].Version: // checkOrder lets pass only what a baseline covers
-			entry.AppliedAt = revisions[0].ExecutedAt.UTC()
+		case len(done) > 0 && file.Version() < done[0].Version: // checkOrder lets pass only what a baseline covers
+			entry.AppliedAt = done[0].ExecutedAt.UTC()
 		}
 		out = append(out, entry)
 	}
 	return out, nil
 }
+
+// complete reports whether every statement of the file was run.
+func complete(revision *migrate.Revision) bool { return revision.Applied == revision.Total }
+
+// nothingDone reports whether the row only says that a file failed, which was undone.
+func nothingDone(revision *migrate.Revision) bool { return revision.Applied == 0 && revision.Total > 0 }
 
 // checkOrder refuses an applied file that is missing, and a pending one that comes before an applied
 // one. It goes before the hashes, for that of each file in atlas.sum covers those before it.
@@ -186,161 +210,6 @@ func (m *Migrator) checkOurs(ctx context.Context) error {
 	return nil
 }
 
-// Apply applies what is pending, each file in a transaction of its own together with its row in the
-// account. Any number of processes may call it at once: each file is applied by one of them, and
-// the others wait for it. It returns the files that this call applied, also when a later one fails.
-func (m *Migrator) Apply(ctx context.Context) ([]File, error) {
-	var applied []File
-	for {
-		var (
-			next File
-			more bool
-		)
-		err := m.db.InSchemaTx(ctx, func(txCtx context.Context) (err error) {
-			// Usually nothing is pending, which needs no lock; the transaction begins with its first statement.
-			if files, err := m.Status(ctx); err == nil && pending(files) == 0 {
-				more = false
-				return nil
-			}
-			next, more, err = m.applyNext(txCtx)
-			return err
-		})
-		if err != nil || !more {
-			return applied, err
-		}
-		applied = append(applied, next)
-	}
-}
-
-func pending(files []File) int {
-	n := 0
-	for _, file := range files {
-		if file.AppliedAt.IsZero() {
-			n++
-		}
-	}
-	return n
-}
-
-// applyNext applies the first pending file, and reports whether there was one. ctx carries a
-// transaction that holds the lock: what is pending is read after it was had.
-func (m *Migrator) applyNext(ctx context.Context) (next File, more bool, err error) {
-	if err := lock(ctx, m.db); err != nil {
-		return File{}, false, err
-	}
-	if _, err := m.Status(ctx); err != nil {
-		return File{}, false, err
-	}
-	rrw, err := openRevisions(ctx, m.db)
-	if err != nil {
-		return File{}, false, err
-	}
-	if err := rrw.create(ctx); err != nil {
-		return File{}, false, fmt.Errorf("make the table %s: %w", revisionsTable, err)
-	}
-	driver, err := openDriver(ctx, m.db)
-	if err != nil {
-		return File{}, false, fmt.Errorf("prepare the migrations: %w", err)
-	}
-	executor, err := migrate.NewExecutor(driver, m.dir, rrw,
-		migrate.WithAllowDirty(true), // checkOurs has looked
-		migrate.WithOperatorVersion(operator),
-	)
-	if err != nil {
-		return File{}, false, fmt.Errorf("prepare the migrations: %w", err)
-	}
-	files, err := executor.Pending(ctx)
-	if errors.Is(err, migrate.ErrNoPendingFiles) {
-		return File{}, false, nil
-	}
-	if err != nil {
-		return File{}, false, fmt.Errorf("find the pending migrations: %w", err)
-	}
-	file := files[0]
-	if err := executor.Execute(ctx, file); err != nil {
-		return File{}, false, explainFailure(file, err)
-	}
-	if err := checkForeignKeys(ctx, m.db); err != nil {
-		return File{}, false, fmt.Errorf("migration %s failed and was undone: %w", file.Name(), err)
-	}
-	return File{Name: file.Name(), Version: file.Version(), AppliedAt: clock.Now(ctx)}, true, nil
-}
-
-// explainFailure names the statement that failed, without what followed from it.
-func explainFailure(file migrate.File, err error) error {
-	if failed, ok := errors.AsType[*migrate.StmtExecError](err); ok {
-		line := 1
-		for _, b := range file.Bytes()[:min(failed.Stmt.Pos, len(file.Bytes()))] {
-			if b == '\n' {
-				line++
-			}
-		}
-		return fmt.Errorf("migration %s failed at line %d and was undone: %w", file.Name(), line, failed.Err)
-	}
-	return fmt.Errorf("migration %s failed and was undone: %w", file.Name(), err)
-}
-
-func openDriver(ctx context.Context, db *database.DB) (migrate.Driver, error) {
-	if db.Dialect() == dialect.Postgres {
-		return postgres.Open(joined{db, ctx})
-	}
-	return sqlite.Open(joined{db, ctx})
-}
-
-// joined runs everything in the transaction of ctx. Atlas's driver for PostgreSQL asks its first
-// question with no context, which would wait for a second connection: for ever, once the others of
-// the pool wait for the lock that the first one holds.
-type joined struct {
-	db  *database.DB
-	ctx context.Context //nolint:containedctx // It stands in for the one that is missing.
-}
-
-func (j joined) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
-	return j.db.ExecContext(j.ctx, query, args...)
-}
-
-func (j joined) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
-	return j.db.QueryContext(j.ctx, query, args...)
-}
-
-// lockID is the Atlas CLI's own: FNV-1 of 32 bits of "atlas_migrate_execute".
-const lockID = 0xa02049d8
-
-// lock waits until no other migration runs. SQLite's transaction holds the lock since it began; in
-// PostgreSQL the lock ends with the transaction, so a killed process or a pooling proxy cannot keep it.
-func lock(ctx context.Context, db *database.DB) error {
-	if db.Dialect() != dialect.Postgres {
-		return nil
-	}
-	for _, statement := range []string{
-		"SET LOCAL statement_timeout = 0",
-		"SET LOCAL lock_timeout = 0", // for as long as ctx allows
-		fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", lockID),
-		"SET LOCAL lock_timeout = '10s'", // a table in use makes the migration fail, not the service wait
-	} {
-		if _, err := db.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("wait for another migration: %w", err)
-		}
-	}
-	return nil
-}
-
-// checkForeignKeys looks for rows that a migration left without their parent: SQLite does not
-// enforce foreign keys while it migrates.
-func checkForeignKeys(ctx context.Context, db *database.DB) error {
-	if db.Dialect() != dialect.SQLite {
-		return nil
-	}
-	tables, err := scanStrings(ctx, db, "SELECT DISTINCT \"table\" FROM pragma_foreign_key_check")
-	if err != nil {
-		return err
-	}
-	if len(tables) > 0 {
-		return fmt.Errorf("it leaves rows of %q that refer to rows which are not there: %w", tables[0], database.ErrForeignKey)
-	}
-	return nil
-}
-
 func scanStrings(ctx context.Context, db *database.DB, query string, args ...any) (values []string, err error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -356,47 +225,3 @@ func scanStrings(ctx context.Context, db *database.DB, query string, args ...any
 	}
 	return values, rows.Err()
 }
-
-// Install makes every table anew in the transaction that ctx carries, which must come from InSchemaTx,
-// and writes the account of it. The current schema must have no table of these names.
-func (m *Migrator) Install(ctx context.Context) error {
-	if err := lock(ctx, m.db); err != nil {
-		return err
-	}
-	rrw, err := openRevisions(ctx, m.db)
-	if err != nil {
-		return err
-	}
-	if err := rrw.create(ctx); err != nil {
-		return fmt.Errorf("make the table %s: %w", revisionsTable, err)
-	}
-	sum, err := m.dir.Checksum()
-	if err != nil {
-		return fmt.Errorf("read the migrations: %w", err)
-	}
-	files, err := m.dir.Files()
-	if err != nil {
-		return fmt.Errorf("read the migrations: %w", err)
-	}
-	for _, file := range files {
-		hash, err := sum.SumByName(file.Name())
-		if err != nil {
-			return fmt.Errorf("read the migrations: %w", err)
-		}
-		revision := &migrate.Revision{
-			Version: file.Version(), Description: file.Desc(), Type: migrate.RevisionTypeExecute,
-			ExecutedAt: clock.Now(ctx), Hash: hash, OperatorVersion: operator,
-		}
-		if err := runInTx(ctx, m.db, file, func(*migrate.Stmt) error { revision.Applied++; return nil }); err != nil {
-			return err
-		}
-		revision.Total, revision.ExecutionTime = revision.Applied, clock.Now(ctx).Sub(revision.ExecutedAt)
-		if err := rrw.WriteRevision(ctx, revision); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// operator is who has applied a migration, in the account.
-const operator = "reviewpoint"

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/reviewpoint/models/internal/database"
+	"github.com/reviewpoint/models/internal/migration"
 )
 
 // Two tables as the module has them, with rows. SQLite changes most of a table by building it anew,
@@ -75,7 +76,7 @@ func TestApply_OrphansAreRefused(t *testing.T) {
 	apply(t, db, folder(t, map[string]string{"1_two.sql": twoTables}))
 	before := dump(t, db)
 	orphaning := strings.Replace(rebuild, "FROM `users`;", "FROM `users` WHERE `id` > 1;", 1)
-	applied, err := migrator(t, db, folder(t, map[string]string{"1_two.sql": twoTables, "2_rebuild.sql": orphaning})).Apply(t.Context())
+	applied, err := migrator(t, db, folder(t, map[string]string{"1_two.sql": twoTables, "2_rebuild.sql": orphaning})).Apply(t.Context(), migration.Options{})
 	if !errors.Is(err, database.ErrForeignKey) {
 		t.Fatalf("error = %v, want ErrForeignKey", err)
 	}

@@ -69,7 +69,7 @@ func migrator(t testing.TB, db *database.DB, files fs.FS) *migration.Migrator {
 // apply applies what is pending, and returns the names of the files.
 func apply(t testing.TB, db *database.DB, files fs.FS) []string {
 	t.Helper()
-	applied, err := migrator(t, db, files).Apply(t.Context())
+	applied, err := migrator(t, db, files).Apply(t.Context(), migration.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

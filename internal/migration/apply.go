@@ -1,0 +1,524 @@
+package migration
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"ariga.io/atlas/sql/migrate"
+	"ariga.io/atlas/sql/postgres"
+	"ariga.io/atlas/sql/sqlite"
+	"entgo.io/ent/dialect"
+
+	"github.com/reviewpoint/models/internal/clock"
+	"github.com/reviewpoint/models/internal/database"
+)
+
+// Options of Apply. The zero value is the default.
+type Options struct {
+	// To is the last version to apply. Defaults to all.
+	To string
+	// StatementTimeout bounds each statement. Defaults to no bound: the URL's bounds queries.
+	StatementTimeout time.Duration
+	// Attempts is how often a file is tried whose locks are not to be had in time. Defaults to 3.
+	Attempts int
+	// Dev is where the files are replayed to see that the database has not drifted from them. Defaults
+	// to not looking.
+	Dev *Dev
+}
+
+// operator is who has applied a migration, in the account.
+const operator = "reviewpoint"
+
+// errLocked is what a step ends with while another process migrates.
+var errLocked = errors.New("another migration is running")
+
+// Apply applies what is pending, each file in a transaction of its own together with its row in the
+// account. Any number of processes may call it at once: each file is applied by one of them, and
+// the others wait for it. It returns the files that this call applied, also when a later one fails.
+//
+// A file marked txmode none runs without a transaction on PostgreSQL, and is continued where a killed
+// process stopped.
+func (m *Migrator) Apply(ctx context.Context, opts Options) ([]File, error) {
+	if _, err := m.upTo(opts.To); err != nil {
+		return nil, err
+	}
+	if opts.Dev != nil {
+		if err := m.checkDrift(ctx, opts.Dev); err != nil {
+			return nil, err
+		}
+	}
+	var applied []File
+	for attempt := 1; ; {
+		next, more, err := m.step(ctx, opts)
+		switch {
+		case errors.Is(err, errLocked):
+			// Waiting in the database would hold a snapshot, for whose end CREATE INDEX CONCURRENTLY waits.
+			if err := pause(ctx, 20*time.Millisecond); err != nil {
+				return applied, fmt.Errorf("wait for another migration: %w", err)
+			}
+		case errors.Is(err, database.ErrBusy) && attempt < max(opts.Attempts, 1) && ctx.Err() == nil:
+			if err := pause(ctx, 250*time.Millisecond<<attempt); err != nil {
+				return applied, err
+			}
+			attempt++
+		case err != nil || !more:
+			return applied, err
+		default:
+			applied, attempt = append(applied, next), 1
+		}
+	}
+}
+
+// pause waits for about d.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d/2 + rand.N(d)) //nolint:gosec // Jitter needs no secrecy.
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// upTo returns the files of the folder up to a version, or all of them.
+func (m *Migrator) upTo(version string) ([]migrate.File, error) {
+	files, err := m.dir.Files()
+	if err != nil {
+		return nil, fmt.Errorf("read the migrations: %w", err)
+	}
+	if version == "" {
+		return files, nil
+	}
+	for i, file := range files {
+		if file.Version() == version {
+			return files[:i+1], nil
+		}
+	}
+	return nil, fmt.Errorf("there is no migration %s: `reviewpoint migrate status` lists them", version)
+}
+
+// step applies the next pending file, and reports whether there was one.
+func (m *Migrator) step(ctx context.Context, opts Options) (next File, more bool, err error) {
+	if opts.Attempts == 0 {
+		opts.Attempts = 3
+	}
+	var file migrate.File
+	err = m.db.InSchemaTx(ctx, func(txCtx context.Context) (err error) {
+		// Usually nothing is pending, which needs no lock; the transaction begins with its first statement.
+		if _, file, err = m.first(ctx, opts.To); err == nil && file == nil {
+			return nil
+		}
+		if err := lock(txCtx, m.db, "xact_"); err != nil {
+			return err
+		}
+		var revisions []*migrate.Revision
+		if revisions, file, err = m.first(txCtx, opts.To); err != nil || file == nil || m.alone(file) {
+			return err
+		}
+		return m.execute(txCtx, file, revisions, joined{m.db, txCtx, opts.StatementTimeout})
+	})
+	switch {
+	case err == nil && file != nil && m.alone(file):
+		err = m.executeAlone(ctx, opts)
+	case err != nil && file != nil && errors.As(err, new(*failure)):
+		m.recordFailure(ctx, file, err)
+	}
+	if err != nil || file == nil {
+		return File{}, false, err
+	}
+	return File{Name: file.Name(), Version: file.Version(), AppliedAt: clock.Now(ctx)}, true, nil
+}
+
+// first returns the account and the first pending file up to a version, or nil.
+func (m *Migrator) first(ctx context.Context, to string) ([]*migrate.Revision, migrate.File, error) {
+	revisions, status, err := m.account(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	files, err := m.upTo(to)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, file := range files {
+		if status[i].Pending() {
+			return revisions, file, nil
+		}
+	}
+	return revisions, nil, nil
+}
+
+// execute runs a file and writes its row in the account. ctx carries a transaction or a session that
+// holds the lock: what is pending was read after it was had.
+func (m *Migrator) execute(ctx context.Context, file migrate.File, revisions []*migrate.Revision, connection schemaConn) error {
+	rrw, err := openRevisions(ctx, m.db)
+	if err != nil {
+		return err
+	}
+	if err := rrw.create(ctx); err != nil {
+		return fmt.Errorf("make the table %s: %w", revisionsTable, err)
+	}
+	if err := m.refresh(ctx, rrw, file, revisions); err != nil {
+		return err
+	}
+	sequences, err := readSequences(ctx, m.db)
+	if err != nil {
+		return err
+	}
+	driver, err := openDriverOn(m.db.Dialect(), connection)
+	if err != nil {
+		return fmt.Errorf("prepare the migrations: %w", err)
+	}
+	executor, err := migrate.NewExecutor(driver, m.dir, rrw,
+		migrate.WithAllowDirty(true), // checkOurs has looked
+		migrate.WithOperatorVersion(operator),
+	)
+	if err != nil {
+		return fmt.Errorf("prepare the migrations: %w", err)
+	}
+	if err := executor.Execute(ctx, file); err != nil {
+		return explainFailure(file, err, m.alone(file))
+	}
+	if err := keepSequences(ctx, m.db, sequences); err != nil {
+		return err
+	}
+	if err := checkForeignKeys(ctx, m.db); err != nil {
+		return fmt.Errorf("migration %s failed and was undone: %w", file.Name(), err)
+	}
+	return nil
+}
+
+// refresh brings the account of earlier attempts up to date: a file that failed may have been mended
+// or renamed since.
+func (m *Migrator) refresh(ctx context.Context, rrw *revisions, file migrate.File, account []*migrate.Revision) error {
+	for _, revision := range account {
+		switch {
+		case nothingDone(revision) && !(m.alone(file) && revision.Version == file.Version()):
+			if err := rrw.DeleteRevision(ctx, revision.Version); err != nil {
+				return err
+			}
+		case revision.Version == file.Version():
+			sum, err := m.dir.Checksum()
+			if err != nil {
+				return fmt.Errorf("read the migrations: %w", err)
+			}
+			all, err := statements(ctx, m.db, file)
+			if err != nil {
+				return err
+			}
+			if revision.Hash, err = sum.SumByName(file.Name()); err != nil {
+				return fmt.Errorf("read the migrations: %w", err)
+			}
+			if revision.Total = len(all); revision.Applied > revision.Total {
+				return fmt.Errorf("%w: %d statements of %s were applied, and it has only %d now: take the old file back from version control", ErrEdited, revision.Applied, file.Name(), revision.Total)
+			}
+			if err := rrw.WriteRevision(ctx, revision); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// alone reports whether a file runs outside of a transaction. SQLite has no statement that needs it.
+func (m *Migrator) alone(file migrate.File) bool {
+	local, ok := file.(*migrate.LocalFile)
+	return ok && m.db.Dialect() == dialect.Postgres && slices.Contains(local.Directive("txmode"), "none")
+}
+
+// executeAlone runs the next pending file, which is marked txmode none, on a session that holds the lock.
+func (m *Migrator) executeAlone(ctx context.Context, opts Options) error {
+	return m.db.InSession(ctx, func(ctx context.Context) error {
+		if err := lock(ctx, m.db, ""); err != nil {
+			return err
+		}
+		revisions, file, err := m.first(ctx, opts.To)
+		if err != nil || file == nil || !m.alone(file) {
+			return err
+		}
+		return m.execute(ctx, file, revisions, resumed{joined{m.db, ctx, opts.StatementTimeout}, len(revisions) > 0 && revisions[len(revisions)-1].Version == file.Version()})
+	})
+}
+
+// resumed runs the statements of a file marked txmode none. One that was killed may be done without
+// being accounted for, or may have left an index that is not valid.
+type resumed struct {
+	joined
+
+	again bool // an earlier attempt has begun
+}
+
+var indexConcurrently = regexp.MustCompile(`(?is)^(CREATE|DROP)\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+)?("(?:[^"]|"")+"|\w+)`)
+
+func (r resumed) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	match := indexConcurrently.FindStringSubmatch(query)
+	if match == nil {
+		return r.joined.ExecContext(ctx, query, args...)
+	}
+	found, err := scanStrings(ctx, r.db, "SELECT CASE WHEN indisvalid THEN 'valid' ELSE 'invalid' END FROM pg_index WHERE indexrelid = to_regclass($1)", match[2])
+	if err != nil {
+		return nil, err
+	}
+	create := strings.EqualFold(match[1], "CREATE")
+	switch {
+	case !create && len(found) == 0 && r.again, create && r.again && slices.Contains(found, "valid"):
+		return nil, nil //nolint:nilnil // Atlas does not look at it.
+	case create && slices.Contains(found, "invalid"):
+		if _, err := r.joined.ExecContext(ctx, "DROP INDEX CONCURRENTLY "+match[2]); err != nil {
+			return nil, err
+		}
+	}
+	// It waits for transactions, and nobody waits for it.
+	if _, err := r.joined.ExecContext(ctx, "SET lock_timeout = 0"); err != nil {
+		return nil, err
+	}
+	defer func() { _, _ = r.joined.ExecContext(context.WithoutCancel(ctx), "SET lock_timeout TO DEFAULT") }() // it goes with the session, too
+	return r.joined.ExecContext(ctx, query, args...)
+}
+
+// failure is a statement of a file that failed.
+type failure struct {
+	file      migrate.File
+	statement *migrate.Stmt
+	alone     bool // outside of a transaction
+	err       error
+}
+
+func (f *failure) Error() string {
+	what := "and was undone"
+	if f.alone {
+		what = "; what it did before is kept, and the next `migrate apply` goes on from there"
+	}
+	return fmt.Sprintf("migration %s failed at line %d %s: %v", f.file.Name(), lineOf(f.file, f.statement.Pos), what, f.err)
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+// lineOf is the line of a position in a file, from 1.
+func lineOf(file migrate.File, pos int) int {
+	content := file.Bytes()
+	return 1 + bytes.Count(content[:min(pos, len(content))], []byte{'\n'})
+}
+
+// explainFailure names the statement that failed, without what followed from it.
+func explainFailure(file migrate.File, err error, alone bool) error {
+	if failed, ok := errors.AsType[*migrate.StmtExecError](err); ok {
+		return &failure{file, failed.Stmt, alone, failed.Err}
+	}
+	if changed, ok := errors.AsType[migrate.HistoryChangedError](err); ok {
+		return fmt.Errorf("%w: %s was applied up to a statement that has changed since, number %d: take it back from version control", ErrEdited, file.Name(), changed.Stmt)
+	}
+	return fmt.Errorf("migration %s failed: %w", file.Name(), err)
+}
+
+// recordFailure writes into the account that a file has failed, as far as that can be had: the
+// transaction that failed has taken its own row along.
+func (m *Migrator) recordFailure(ctx context.Context, file migrate.File, err error) {
+	failed, ok := errors.AsType[*failure](err)
+	if !ok || ctx.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_ = m.db.InSchemaTx(ctx, func(ctx context.Context) error {
+		if err := lock(ctx, m.db, "xact_"); err != nil {
+			return err
+		}
+		_, pending, err := m.first(ctx, "")
+		if err != nil || pending == nil || pending.Version() != file.Version() {
+			return err
+		}
+		rrw, err := openRevisions(ctx, m.db)
+		if err != nil {
+			return err
+		}
+		if err := rrw.create(ctx); err != nil {
+			return err
+		}
+		all, err := statements(ctx, m.db, file)
+		if err != nil {
+			return err
+		}
+		return rrw.WriteRevision(ctx, &migrate.Revision{
+			Version: file.Version(), Description: file.Desc(), Type: migrate.RevisionTypeExecute, Total: len(all),
+			ExecutedAt: clock.Now(ctx), Error: failed.err.Error(), ErrorStmt: failed.statement.Text, OperatorVersion: operator,
+		})
+	})
+}
+
+// schemaConn is where statements run.
+type schemaConn interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func openDriver(ctx context.Context, db *database.DB) (migrate.Driver, error) {
+	return openDriverOn(db.Dialect(), joined{db, ctx, 0})
+}
+
+func openDriverOn(name string, connection schemaConn) (migrate.Driver, error) {
+	if name == dialect.Postgres {
+		return postgres.Open(connection)
+	}
+	return sqlite.Open(connection)
+}
+
+// joined runs everything in the transaction of ctx. Atlas's driver for PostgreSQL asks its first
+// question with no context, which would wait for a second connection: for ever, once the others of
+// the pool wait for the lock that the first one holds.
+type joined struct {
+	db      *database.DB
+	ctx     context.Context //nolint:containedctx // It stands in for the one that is missing.
+	timeout time.Duration   // of a statement; 0 for none
+}
+
+func (j joined) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
+	if j.timeout == 0 {
+		return j.db.ExecContext(j.ctx, query, args...)
+	}
+	ctx, cancel := context.WithTimeout(j.ctx, j.timeout)
+	defer cancel()
+	result, err := j.db.ExecContext(ctx, query, args...)
+	if errors.Is(err, context.DeadlineExceeded) && j.ctx.Err() == nil {
+		return nil, fmt.Errorf("it took longer than %s, the bound of a statement: %w", j.timeout, err)
+	}
+	return result, err
+}
+
+func (j joined) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
+	return j.db.QueryContext(j.ctx, query, args...)
+}
+
+// lockID is the Atlas CLI's own: FNV-1 of 32 bits of "atlas_migrate_execute".
+const lockID = 0xa02049d8
+
+// lock makes sure that no other migration runs, or answers errLocked. SQLite's transaction holds the
+// lock since it began. In PostgreSQL the lock is that of the transaction ("xact_"), so a killed process
+// or a pooling proxy cannot keep it, or that of the session ("").
+func lock(ctx context.Context, db *database.DB, scope string) error {
+	if db.Dialect() != dialect.Postgres {
+		return nil
+	}
+	local := "LOCAL "
+	if scope == "" {
+		local = ""
+	}
+	for _, setting := range []string{"statement_timeout", "idle_in_transaction_session_timeout"} {
+		if _, err := db.ExecContext(ctx, "SET "+local+setting+" = 0"); err != nil {
+			return err
+		}
+	}
+	got, err := scanStrings(ctx, db, fmt.Sprintf("SELECT pg_try_advisory_%slock(%d)::text", scope, lockID))
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(got, "true") {
+		return errLocked
+	}
+	return nil
+}
+
+// checkForeignKeys looks for rows that a migration left without their parent: SQLite does not
+// enforce foreign keys while it migrates.
+func checkForeignKeys(ctx context.Context, db *database.DB) error {
+	if db.Dialect() != dialect.SQLite {
+		return nil
+	}
+	tables, err := scanStrings(ctx, db, "SELECT DISTINCT \"table\" FROM pragma_foreign_key_check")
+	if err != nil {
+		return err
+	}
+	if len(tables) > 0 {
+		return fmt.Errorf("it leaves rows of %q that refer to rows which are not there: %w", tables[0], database.ErrForeignKey)
+	}
+	return nil
+}
+
+// readSequences returns where the ids of SQLite's tables go on. A table that is built anew would give
+// the ids of deleted rows again.
+func readSequences(ctx context.Context, db *database.DB) (map[string]int64, error) {
+	if db.Dialect() != dialect.SQLite {
+		return nil, nil //nolint:nilnil // PostgreSQL's stay with their columns.
+	}
+	found, err := scanStrings(ctx, db, "SELECT name FROM sqlite_master WHERE name = 'sqlite_sequence'")
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	rows, err := scanStrings(ctx, db, "SELECT seq || ' ' || name FROM sqlite_sequence")
+	if err != nil {
+		return nil, err
+	}
+	sequences := make(map[string]int64, len(rows))
+	for _, row := range rows {
+		number, name, _ := strings.Cut(row, " ")
+		if sequences[name], err = strconv.ParseInt(number, 10, 64); err != nil {
+			return nil, fmt.Errorf("read sqlite_sequence: %w", err)
+		}
+	}
+	return sequences, nil
+}
+
+// keepSequences sets sequences back to where they were, unless they are further or their table has gone.
+func keepSequences(ctx context.Context, db *database.DB, sequences map[string]int64) error {
+	for name, before := range sequences {
+		for _, statement := range []string{
+			"UPDATE sqlite_sequence SET seq = max(seq, $1) WHERE name = $2",
+			"INSERT INTO sqlite_sequence (seq, name) SELECT $1, $2 WHERE EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $2 AND sql LIKE '%AUTOINCREMENT%') AND NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $2)",
+		} {
+			if _, err := db.ExecContext(ctx, statement, before, name); err != nil {
+				return fmt.Errorf("keep the sequence of %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Install makes every table anew in the transaction that ctx carries, which must come from InSchemaTx,
+// and writes the account of it. The current schema must have no table of these names.
+func (m *Migrator) Install(ctx context.Context) error {
+	if err := lock(ctx, m.db, "xact_"); err != nil {
+		return err
+	}
+	rrw, err := openRevisions(ctx, m.db)
+	if err != nil {
+		return err
+	}
+	if err := rrw.create(ctx); err != nil {
+		return fmt.Errorf("make the table %s: %w", revisionsTable, err)
+	}
+	sum, err := m.dir.Checksum()
+	if err != nil {
+		return fmt.Errorf("read the migrations: %w", err)
+	}
+	files, err := m.dir.Files()
+	if err != nil {
+		return fmt.Errorf("read the migrations: %w", err)
+	}
+	for _, file := range files {
+		hash, err := sum.SumByName(file.Name())
+		if err != nil {
+			return fmt.Errorf("read the migrations: %w", err)
+		}
+		revision := &migrate.Revision{
+			Version: file.Version(), Description: file.Desc(), Type: migrate.RevisionTypeExecute,
+			ExecutedAt: clock.Now(ctx), Hash: hash, OperatorVersion: operator,
+		}
+		if err := runInTx(ctx, m.db, file, func(*migrate.Stmt) error { revision.Applied++; return nil }); err != nil {
+			return err
+		}
+		revision.Total, revision.ExecutionTime = revision.Applied, clock.Now(ctx).Sub(revision.ExecutedAt)
+		if err := rrw.WriteRevision(ctx, revision); err != nil {
+			return err
+		}
+	}
+	return nil
+}
