@@ -2,6 +2,7 @@ package migration
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -35,6 +36,13 @@ type Options struct {
 	Dev *Dev
 }
 
+func (o Options) attempts() int { return cmp.Or(o.Attempts, 3) }
+
+const (
+	lockPause = 20 * time.Millisecond  // between two looks at the lock
+	busyPause = 125 * time.Millisecond // before the second attempt, times two; it doubles with each
+)
+
 // operator is who has applied a migration, in the account.
 const operator = "reviewpoint"
 
@@ -62,11 +70,11 @@ func (m *Migrator) Apply(ctx context.Context, opts Options) ([]File, error) {
 		switch {
 		case errors.Is(err, errLocked):
 			// Waiting in the database would hold a snapshot, for whose end CREATE INDEX CONCURRENTLY waits.
-			if err := pause(ctx, 20*time.Millisecond); err != nil {
+			if err := pause(ctx, lockPause); err != nil {
 				return applied, fmt.Errorf("wait for another migration: %w", err)
 			}
-		case errors.Is(err, database.ErrBusy) && attempt < max(opts.Attempts, 1) && ctx.Err() == nil:
-			if err := pause(ctx, 250*time.Millisecond<<attempt); err != nil {
+		case errors.Is(err, database.ErrBusy) && attempt < opts.attempts() && ctx.Err() == nil:
+			if err := pause(ctx, busyPause<<attempt); err != nil {
 				return applied, err
 			}
 			attempt++
@@ -109,9 +117,6 @@ func (m *Migrator) upTo(version string) ([]migrate.File, error) {
 
 // step applies the next pending file, and reports whether there was one.
 func (m *Migrator) step(ctx context.Context, opts Options) (next File, more bool, err error) {
-	if opts.Attempts == 0 {
-		opts.Attempts = 3
-	}
 	var file migrate.File
 	err = m.db.InSchemaTx(ctx, func(txCtx context.Context) (err error) {
 		// Usually nothing is pending, which needs no lock; the transaction begins with its first statement.

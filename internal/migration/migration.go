@@ -23,6 +23,7 @@ var (
 	ErrEdited  = errors.New("migration file was edited after it was planned or applied")
 	ErrMissing = errors.New("migration was applied to the database but its file is missing")
 	ErrForeign = errors.New("database has tables but no account of migrations")
+	ErrOrder   = errors.New("migration comes before one that was applied")
 )
 
 // Migrator applies the migrations of one folder to one database.
@@ -51,10 +52,15 @@ func (f File) Pending() bool { return f.AppliedAt.IsZero() }
 // New reads the folder of the database's dialect ("sqlite" or "postgres") in files, and checks it
 // against its atlas.sum.
 func New(db *database.DB, files fs.FS) (*Migrator, error) {
-	folder := "sqlite"
-	if db.Dialect() == dialect.Postgres {
-		folder = "postgres"
+	dir, err := readDir(files, folderOf(db.Dialect()))
+	if err != nil {
+		return nil, err
 	}
+	return &Migrator{db: db, dir: dir}, nil
+}
+
+// readDir reads a folder and checks it against its atlas.sum.
+func readDir(files fs.FS, folder string) (*migrate.MemDir, error) {
 	dir := &migrate.MemDir{}
 	entries, err := fs.ReadDir(files, folder)
 	if err != nil {
@@ -69,10 +75,7 @@ func New(db *database.DB, files fs.FS) (*Migrator, error) {
 			return nil, fmt.Errorf("read the migrations of %s: %w", folder, err)
 		}
 	}
-	if err := checkSum(dir, folder); err != nil {
-		return nil, err
-	}
-	return &Migrator{db: db, dir: dir}, nil
+	return dir, checkSum(dir, folder)
 }
 
 // checkSum compares the files with atlas.sum, and names the first that differs.
@@ -81,7 +84,7 @@ func checkSum(dir *migrate.MemDir, folder string) error {
 	if err == nil {
 		return nil
 	}
-	cure := "take it back from version control, or run `atlas migrate hash --env " + folder + "` if it was never applied anywhere"
+	cure := "take it back from version control, or run `reviewpoint migrate hash` if it was never applied anywhere"
 	if mismatch, ok := errors.AsType[*migrate.ChecksumError](err); ok {
 		return fmt.Errorf("%w: %s does not match atlas.sum: %s", ErrEdited, path.Join(folder, mismatch.File), cure)
 	}
@@ -187,8 +190,8 @@ func checkOrder(files []migrate.File, revisions []*migrate.Revision) error {
 	for _, file := range files {
 		covered := file.Version() < first.Version && first.Type.Has(migrate.RevisionTypeBaseline)
 		if !applied[file.Version()] && !covered && file.Version() < last.Version {
-			return fmt.Errorf("migration %s is pending, but %s_%s, which comes after it, was applied: give it a later version and hash the folder again",
-				file.Name(), last.Version, last.Description)
+			return fmt.Errorf("%w: %s is pending, but %s_%s, which comes after it, was applied: give it a later version and hash the folder again",
+				ErrOrder, file.Name(), last.Version, last.Description)
 		}
 	}
 	return nil

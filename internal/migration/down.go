@@ -1,0 +1,263 @@
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"ariga.io/atlas/sql/migrate"
+	"ariga.io/atlas/sql/schema"
+	"entgo.io/ent/dialect"
+
+	"github.com/reviewpoint/models/internal/database"
+)
+
+// Down is a plan to undo applied files.
+type Down struct {
+	Files      []File   // to undo, the last one first
+	Statements []string // that do it
+	Destroys   []string // what is lost, in words; none if no data goes
+	Keeps      []string // files whose changes of rows are not undone
+	target     state
+}
+
+// errNothingApplied is the error of PlanDown where there is nothing to undo.
+var errNothingApplied = errors.New("no migration is applied: there is nothing to undo")
+
+// PlanDown plans to undo the last n applied files or, if n is 0, those after the version to ("0" for all
+// of them). What it does is computed from what the files make with and without those to undo. It
+// changes nothing, and returns ErrDrift if the database is not what the files make.
+func (m *Migrator) PlanDown(ctx context.Context, dev *Dev, to string, n int) (*Down, error) {
+	status, err := m.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	applied := 0
+	for applied < len(status) && !status[applied].Pending() {
+		applied++
+	}
+	if applied < len(status) && status[applied].Done > 0 {
+		return nil, fmt.Errorf("migration %s stopped half-way: run `reviewpoint migrate apply` first, which goes on with it", status[applied].Name)
+	}
+	left := applied - n
+	if n == 0 {
+		left = slices.IndexFunc(status[:applied], func(f File) bool { return f.Version == to }) + 1
+		if left == 0 && to != "0" {
+			return nil, fmt.Errorf("migration %s is not applied: `reviewpoint migrate status` lists those that are, and 0 stands for the time before the first", to)
+		}
+	}
+	switch {
+	case applied == 0:
+		return nil, errNothingApplied
+	case left < 0:
+		return nil, fmt.Errorf("only %d migrations are applied: give a number up to that", applied)
+	case left == applied:
+		return nil, fmt.Errorf("migration %s is the last that is applied: there is nothing after it to undo", to)
+	}
+	if err := m.checkDrift(ctx, dev); err != nil {
+		return nil, err
+	}
+	down, err := m.computeDown(ctx, dev, left, applied)
+	if err != nil {
+		return nil, err
+	}
+	down.Files = slices.Clone(status[left:applied])
+	slices.Reverse(down.Files)
+	return down, nil
+}
+
+func (m *Migrator) computeDown(ctx context.Context, dev *Dev, left, applied int) (*Down, error) {
+	files, err := m.dir.Files()
+	if err != nil {
+		return nil, fmt.Errorf("read the migrations: %w", err)
+	}
+	from, err := dev.replay(ctx, files[:applied])
+	if err != nil {
+		return nil, err
+	}
+	down := &Down{}
+	if down.target, err = dev.replay(ctx, files[:left]); err != nil {
+		return nil, err
+	}
+	driver, err := openDriver(ctx, m.db)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := driver.SchemaDiff(from.schema, down.target.schema)
+	if err != nil {
+		return nil, fmt.Errorf("compare the schemas: %w", err)
+	}
+	plan, err := planChanges(ctx, driver, "down", changes)
+	if err != nil {
+		return nil, err
+	}
+	for _, change := range plan.Changes {
+		down.Statements = append(down.Statements, change.Cmd)
+	}
+	for _, file := range files[left:applied] {
+		all, err := statements(ctx, m.db, file)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(all, func(s *migrate.Stmt) bool { return changesRows(s.Text) }) {
+			down.Keeps = append(down.Keeps, file.Name())
+		}
+	}
+	down.Destroys, err = m.destroys(ctx, changes)
+	return down, err
+}
+
+// changesRows reports whether a statement changes rows, other than by copying a table that is built anew.
+func changesRows(statement string) bool {
+	return rowChange.MatchString(statement) && !tableCopy.MatchString(statement)
+}
+
+var (
+	rowChange = regexp.MustCompile(`(?i)^(INSERT|UPDATE|DELETE|TRUNCATE|COPY|MERGE|WITH|DO|CALL|SELECT)\b`)
+	tableCopy = regexp.MustCompile("(?i)^INSERT\\s+INTO\\s+[`\"]?(new_|sqlite_sequence\\b)")
+)
+
+// planChanges is the SQL of changes, the same for every schema.
+func planChanges(ctx context.Context, driver migrate.Driver, name string, changes []schema.Change) (*migrate.Plan, error) {
+	unqualified := ""
+	plan, err := driver.PlanChanges(ctx, name, changes, func(o *migrate.PlanOptions) {
+		o.SchemaQualifier, o.Indent, o.Mode = &unqualified, "  ", migrate.PlanModeDeferred
+	})
+	if err != nil {
+		return nil, fmt.Errorf("plan the changes: %w", err)
+	}
+	return plan, nil
+}
+
+// destroys says what rows and values go with the changes.
+func (m *Migrator) destroys(ctx context.Context, changes []schema.Change) ([]string, error) {
+	var out []string
+	note := func(what, query string) error {
+		found, err := scanStrings(ctx, m.db, query)
+		if len(found) > 0 {
+			out = append(out, what)
+		}
+		return err
+	}
+	for _, change := range changes {
+		switch c := change.(type) {
+		case *schema.DropTable:
+			if err := note("the rows of table "+c.T.Name, fmt.Sprintf("SELECT '1' FROM %q LIMIT 1", c.T.Name)); err != nil {
+				return nil, err
+			}
+		case *schema.ModifyTable:
+			for _, part := range c.Changes {
+				var column *schema.Column
+				switch p := part.(type) {
+				case *schema.DropColumn:
+					column = p.C
+				case *schema.ModifyColumn:
+					if p.Change.Is(schema.ChangeType) {
+						column = p.From
+					}
+				}
+				if column == nil {
+					continue
+				}
+				if err := note("the values of column "+c.T.Name+"."+column.Name, fmt.Sprintf("SELECT '1' FROM %q WHERE %q IS NOT NULL LIMIT 1", c.T.Name, column.Name)); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// Down undoes what PlanDown has planned, in one transaction together with the rows of the account. It
+// ends with exactly the tables that the remaining files make, or changes nothing.
+func (m *Migrator) Down(ctx context.Context, plan *Down, opts Options) error {
+	for attempt := 1; ; {
+		err := m.down(ctx, plan, opts)
+		switch {
+		case errors.Is(err, errLocked):
+			err = pause(ctx, lockPause)
+		case errors.Is(err, database.ErrBusy) && attempt < opts.attempts() && ctx.Err() == nil:
+			err = pause(ctx, busyPause<<attempt)
+			attempt++
+		default:
+			return err
+		}
+		if err != nil {
+			return fmt.Errorf("wait for another migration: %w", err)
+		}
+	}
+}
+
+func (m *Migrator) down(ctx context.Context, plan *Down, opts Options) error {
+	return m.db.InSchemaTx(ctx, func(ctx context.Context) error {
+		if err := lock(ctx, m.db, "xact_"); err != nil {
+			return err
+		}
+		if err := m.stillLast(ctx, plan); err != nil {
+			return err
+		}
+		sequences, err := readSequences(ctx, m.db)
+		if err != nil {
+			return err
+		}
+		connection := joined{m.db, ctx, opts.StatementTimeout}
+		for i, statement := range plan.Statements {
+			if _, err := connection.ExecContext(ctx, inTx(statement)); err != nil {
+				return fmt.Errorf("statement %d of %d failed, and nothing was changed: %w", i+1, len(plan.Statements), err)
+			}
+		}
+		if err := keepSequences(ctx, m.db, sequences); err != nil {
+			return err
+		}
+		if err := checkForeignKeys(ctx, m.db); err != nil {
+			return fmt.Errorf("nothing was changed: %w", err)
+		}
+		is, err := inspectState(ctx, m.db)
+		if err != nil {
+			return err
+		}
+		different, err := differences(ctx, m.db, is, plan.target)
+		if err != nil {
+			return err
+		}
+		if len(different) > 0 {
+			return fmt.Errorf("it cannot be undone by what can be computed, and nothing was changed: %s: plan a new migration that takes it back", different[0])
+		}
+		rrw, err := openRevisions(ctx, m.db)
+		if err != nil {
+			return err
+		}
+		for _, file := range plan.Files {
+			if err := rrw.DeleteRevision(ctx, file.Version); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// stillLast makes sure that nobody has migrated since the plan was made. ctx carries a transaction
+// that holds the lock.
+func (m *Migrator) stillLast(ctx context.Context, plan *Down) error {
+	status, err := m.Status(ctx)
+	if err != nil {
+		return err
+	}
+	status = slices.DeleteFunc(status, File.Pending)
+	last := slices.Clone(plan.Files)
+	slices.Reverse(last)
+	if len(status) < len(last) || !slices.EqualFunc(status[len(status)-len(last):], last, func(a, b File) bool { return a.Version == b.Version && a.AppliedAt.Equal(b.AppliedAt) }) {
+		return errors.New("another process has migrated since this was planned, and nothing was changed: run it again")
+	}
+	return nil
+}
+
+// folderOf is the name of a dialect's folder.
+func folderOf(name string) string {
+	if name == dialect.Postgres {
+		return "postgres"
+	}
+	return "sqlite"
+}
