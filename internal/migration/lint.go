@@ -3,7 +3,11 @@ package migration
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -387,10 +391,94 @@ func (s *script) finding(analyzer string, diagnostic sqlcheck.Diagnostic) (Findi
 	if analyzer == ownRulesName && len(diagnostic.SuggestedFixes) > 0 {
 		safer = diagnostic.SuggestedFixes[0].Message
 	}
+	allowed := ""
+	if s.nolint(step, analyzer, diagnostic.Code) {
+		allowed = "nolint"
+	}
 	return Finding{
 		Dialect: s.dialect, File: s.file.Name(), Line: line(s.file, step.statement),
-		Code: diagnostic.Code, Reason: diagnostic.Text, Safer: safer,
+		Code: diagnostic.Code, Reason: diagnostic.Text, Safer: safer, Allowed: allowed,
 	}, true
+}
+
+// nolint reports whether the head of the file or the comment before the statement allows the code.
+func (s *script) nolint(step *step, analyzer, code string) bool {
+	return slices.ContainsFunc(append(directives(s.file, "nolint"), step.statement.Directive("nolint")...), func(directive string) bool {
+		names := strings.Fields(directive)
+		return len(names) == 0 || slices.Contains(names, code) || slices.Contains(names, analyzer) ||
+			strings.HasPrefix(code, "PG1") && slices.Contains(names, "concurrent_index") // as Atlas calls them
+	})
+}
+
+// acceptedFile lists findings in files that have landed, which nobody can mend any more.
+const acceptedFile = "accepted.txt"
+
+// acceptance is a line of it.
+type acceptance struct {
+	line         int
+	folder, file string
+	code         string
+}
+
+var acceptanceLine = regexp.MustCompile(`^(sqlite|postgres)/(\S+\.sql)\s+([A-Z]+\d+)\s+\S`)
+
+// accepted reads the list, which need not be there. A line is of the form
+//
+//	postgres/20261123160500_bcrypt.sql PG101 the reason in words
+func accepted(files fs.FS) ([]acceptance, error) {
+	content, err := fs.ReadFile(files, acceptedFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", acceptedFile, err)
+	}
+	var all []acceptance
+	for i, text := range strings.Split(string(content), "\n") {
+		text = strings.TrimSpace(text)
+		if text == "" || strings.HasPrefix(text, "#") {
+			continue
+		}
+		parts := acceptanceLine.FindStringSubmatch(text)
+		if parts == nil {
+			return nil, fmt.Errorf("%s line %d: %q is not of the form `postgres/20261123160500_name.sql PG101 the reason in words`", acceptedFile, i+1, text)
+		}
+		next := acceptance{line: i + 1, folder: parts[1], file: parts[2], code: parts[3]}
+		for _, other := range all {
+			if other.folder == next.folder && other.file == next.file && other.code == next.code {
+				return nil, fmt.Errorf("%s line %d says the same as line %d", acceptedFile, next.line, other.line)
+			}
+		}
+		if _, err := fs.Stat(files, path.Join(next.folder, next.file)); err != nil {
+			return nil, fmt.Errorf("%s line %d: %w", acceptedFile, next.line, err)
+		}
+		all = append(all, next)
+	}
+	return all, nil
+}
+
+// accept allows what the list names among the findings in the files of one dialect, which are all that
+// was analyzed. What is not found any more must leave the list.
+func accept(all []acceptance, folder string, files []migrate.File, findings []Finding) error {
+	for _, line := range all {
+		if line.folder != folder || !slices.ContainsFunc(files, func(file migrate.File) bool { return file.Name() == line.file }) {
+			continue
+		}
+		found := false
+		for i, finding := range findings {
+			if finding.File != line.file || finding.Code != line.code {
+				continue
+			}
+			found = true
+			if finding.Allowed == "" {
+				findings[i].Allowed = fmt.Sprintf("%s line %d", acceptedFile, line.line)
+			}
+		}
+		if !found {
+			return fmt.Errorf("%s line %d: there is no %s in %s/%s: remove the line", acceptedFile, line.line, line.code, line.folder, line.file)
+		}
+	}
+	return nil
 }
 
 // line is that of a statement. Its position does not count a first line that names the delimiter.

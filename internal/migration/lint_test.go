@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"ariga.io/atlas/sql/migrate"
 	"entgo.io/ent/dialect"
 
-	"github.com/reviewpoint/models/internal/database"
 	"github.com/reviewpoint/models/internal/dbtest"
 	"github.com/reviewpoint/models/internal/migration"
 	"github.com/reviewpoint/models/schema/migrations"
@@ -181,9 +181,9 @@ func TestLint_LeavesNothing(t *testing.T) {
 }
 
 // landed returns the files of a folder.
-func landed(t *testing.T, db *database.DB) []migrate.File {
+func landed(t *testing.T, name string) []migrate.File {
 	t.Helper()
-	entries, err := migrations.FS.ReadDir(folderOf(db.Dialect()))
+	entries, err := migrations.FS.ReadDir(folderOf(name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,11 +192,99 @@ func landed(t *testing.T, db *database.DB) []migrate.File {
 		if !strings.HasSuffix(entry.Name(), ".sql") {
 			continue
 		}
-		content, err := migrations.FS.ReadFile(folderOf(db.Dialect()) + "/" + entry.Name())
+		content, err := migrations.FS.ReadFile(folderOf(name) + "/" + entry.Name())
 		if err != nil {
 			t.Fatal(err)
 		}
 		files = append(files, local(entry.Name(), string(content)))
 	}
 	return files
+}
+
+func TestLint_Landed(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, name string) {
+		files := landed(t, name)
+		findings, err := migration.Lint(openDev(t, name), t.Context(), files, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := migration.Accept(migrations.FS, folderOf(name), files, findings); err != nil {
+			t.Error(err)
+		}
+		for _, finding := range findings {
+			if finding.Allowed == "" {
+				t.Errorf("it is neither right nor accepted: %+v", finding)
+			}
+		}
+	})
+}
+
+func TestLint_Nolint(t *testing.T) {
+	t.Parallel()
+	const drops = "ALTER TABLE things DROP COLUMN size;\nDROP TABLE things;\n"
+	each(t, func(t *testing.T, name string) {
+		checkLinted(t, name, []linted{
+			{"all of the file", things, "-- atlas:nolint\n\n" + drops, "3 DS103 nolint, 4 DS102 nolint"},
+			{"a code", things, "-- atlas:nolint DS103 PG101\n\n" + drops, "3 DS103 nolint, 4 DS102"},
+			{"two lines", things, "-- atlas:nolint DS103\n-- atlas:nolint DS102\n\n" + drops, "4 DS103 nolint, 5 DS102 nolint"},
+			{"an analyzer", things, "-- atlas:nolint destructive\n\n" + drops, "3 DS103 nolint, 4 DS102 nolint"},
+			{"another analyzer", things, "-- atlas:nolint data_depend\n\n" + drops, "3 DS103, 4 DS102"},
+			{"a statement", things, "SELECT 1;\n-- Nobody reads it.\n-- atlas:nolint\n" + drops, "4 DS103 nolint, 5 DS102"},
+			{"a statement and a code", things, "SELECT 1;\n-- atlas:nolint DS102\n" + drops, "3 DS103, 4 DS102"},
+			{"a statement and an analyzer", things, "SELECT 1;\n-- atlas:nolint incompatible destructive\n" + drops, "3 DS103 nolint, 4 DS102"},
+			{"no directive", things, "-- Say atlas:nolint where this is right.\n\n-- nolint\n" + drops, "4 DS103, 5 DS102"},
+			{"our own rules", things, "SELECT 1;\n-- atlas:nolint reviewpoint\nDELETE FROM things;\n", "3 RP108 nolint"},
+		})
+	})
+}
+
+func TestAccepted(t *testing.T) {
+	t.Parallel()
+	files := []migrate.File{local("1_one.sql", ""), local("2_two.sql", "")}
+	for _, test := range []struct {
+		name, list string
+		want       []string // by what the findings PG101, PG101 and DS102 of 1_one.sql and PG101 of 2_two.sql are allowed
+		err        string
+	}{
+		{"empty", "", []string{"", "", "nolint", ""}, ""},
+		{"two lines", "# Landed.\n\n  postgres/1_one.sql PG101 it was small\r\npostgres/2_two.sql\tPG101   as well\n", []string{"accepted.txt line 3", "accepted.txt line 3", "nolint", "accepted.txt line 4"}, ""},
+		{"allowed already", "postgres/1_one.sql DS102 it was empty\n", []string{"", "", "nolint", ""}, ""},
+		{"the other dialect", "sqlite/1_one.sql PG101 it was small\n", []string{"", "", "nolint", ""}, ""},
+		{"a file that was not analyzed", "postgres/0_zero.sql PG101 it was small\n", []string{"", "", "nolint", ""}, ""},
+		{"no longer found", "\npostgres/2_two.sql DS102 it was empty\n", nil, "accepted.txt line 2: there is no DS102 in postgres/2_two.sql"},
+		{"no such file", "postgres/3_three.sql PG101 it was small\n", nil, "accepted.txt line 1: "},
+		{"no reason", "\n\npostgres/1_one.sql PG101 \n", nil, "accepted.txt line 3: "},
+		{"no code", "postgres/1_one.sql it was small\n", nil, "accepted.txt line 1: "},
+		{"no folder", "1_one.sql PG101 it was small\n", nil, "accepted.txt line 1: "},
+		{"another folder", "mysql/1_one.sql PG101 it was small\n", nil, "accepted.txt line 1: "},
+		{"twice", "postgres/1_one.sql PG101 it was small\npostgres/1_one.sql PG101 it is\n", nil, "accepted.txt line 2 says the same as line 1"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			list := fstest.MapFS{"accepted.txt": {Data: []byte(test.list)}}
+			for _, name := range []string{"postgres/0_zero.sql", "postgres/1_one.sql", "postgres/2_two.sql", "sqlite/1_one.sql"} {
+				list[name] = &fstest.MapFile{}
+			}
+			findings := []migration.Finding{{File: "1_one.sql", Code: "PG101"}, {File: "1_one.sql", Code: "PG101"}, {File: "1_one.sql", Code: "DS102", Allowed: "nolint"}, {File: "2_two.sql", Code: "PG101"}}
+			err := migration.Accept(list, "postgres", files, findings)
+			if test.err != "" {
+				if err == nil || !strings.HasPrefix(err.Error(), test.err) {
+					t.Errorf("got %v, want %s", err, test.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, finding := range findings {
+				got = append(got, finding.Allowed)
+			}
+			equal(t, "allowed by", got, test.want)
+		})
+	}
+	if err := migration.Accept(fstest.MapFS{}, "postgres", files, nil); err != nil {
+		t.Errorf("without a list: %v", err)
+	}
 }
