@@ -109,9 +109,7 @@ func (l *linter) lint(ctx context.Context, file migrate.File) ([]Finding, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.join(l.dev.Driver); err != nil {
-		return nil, fmt.Errorf("lint %s: %w", file.Name(), err)
-	}
+	s.join(l.dev.Driver)
 	s.forgetNew()
 	checked := &sqlcheck.File{File: file, Parser: parser{}}
 	for _, step := range s.steps {
@@ -266,7 +264,7 @@ func renamedColumn(modified *schema.ModifyTable) schema.Change {
 }
 
 // join finds the rebuilds, and makes one change of each, at the statement that makes the new table.
-func (s *script) join(driver migrate.Driver) error {
+func (s *script) join(driver migrate.Driver) {
 	made, dropped := make(map[string]int), make(map[string]int)
 	for i, step := range s.steps {
 		for _, change := range step.changes {
@@ -307,7 +305,6 @@ func (s *script) join(driver migrate.Driver) error {
 			}
 		}
 	}
-	return nil
 }
 
 // forgetNew leaves only changes of tables that are older than the file, and tells the analyzers what
@@ -318,7 +315,7 @@ func (s *script) forgetNew() {
 		older[table.Name] = true
 	}
 	for i, step := range s.steps {
-		var kept schema.Changes
+		kept := make(schema.Changes, 0, len(step.changes))
 		for _, change := range step.changes {
 			switch change := change.(type) {
 			case *schema.DropTable:
@@ -392,7 +389,7 @@ func (s *script) finding(analyzer string, diagnostic sqlcheck.Diagnostic) (Findi
 		safer = diagnostic.SuggestedFixes[0].Message
 	}
 	allowed := ""
-	if s.nolint(step, analyzer, diagnostic.Code) {
+	if s.allowed(step, analyzer, diagnostic.Code) {
 		allowed = "nolint"
 	}
 	return Finding{
@@ -401,8 +398,8 @@ func (s *script) finding(analyzer string, diagnostic sqlcheck.Diagnostic) (Findi
 	}, true
 }
 
-// nolint reports whether the head of the file or the comment before the statement allows the code.
-func (s *script) nolint(step *step, analyzer, code string) bool {
+// allowed reports whether the head of the file or the comment before the statement allows the code.
+func (s *script) allowed(step *step, analyzer, code string) bool {
 	return slices.ContainsFunc(append(directives(s.file, "nolint"), step.statement.Directive("nolint")...), func(directive string) bool {
 		names := strings.Fields(directive)
 		return len(names) == 0 || slices.Contains(names, code) || slices.Contains(names, analyzer) ||

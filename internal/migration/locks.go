@@ -348,7 +348,7 @@ func (c *catalog) has(table int64, name string) bool {
 // of returns the constraint that the index stands for.
 func (c *catalog) of(index int64) (constraint, bool) {
 	for _, found := range c.constraints {
-		if found.index == index && strings.Contains("pux", found.kind) {
+		if found.index == index && found.kind != "f" {
 			return found, true
 		}
 	}
@@ -372,7 +372,11 @@ func readMaster(ctx context.Context, db *database.DB) (*master, error) {
 	if exists, err := scanStrings(ctx, db, "SELECT name FROM sqlite_master WHERE name = 'sqlite_sequence'"); err != nil || len(exists) == 0 {
 		return read, err
 	}
-	return read, eachRow(ctx, db, "SELECT name, '', seq FROM sqlite_sequence", func(name, _ string, seq int64) { read.sequences[name] = seq })
+	return read, eachRow(ctx, db, "SELECT name, '', seq FROM sqlite_sequence ORDER BY rowid", func(name, _ string, seq int64) {
+		if _, ok := read.sequences[name]; !ok { // SQLite heeds the first row of a name alone.
+			read.sequences[name] = seq
+		}
+	})
 }
 
 func eachRow(ctx context.Context, db *database.DB, query string, each func(a, b string, n int64)) (err error) {
@@ -397,8 +401,8 @@ func eachRow(ctx context.Context, db *database.DB, query string, each func(a, b 
 // highest is an id that no migration makes by itself.
 const highest = int64(1) << 40
 
-// raiseSequences makes as if each table with AUTOINCREMENT had had a row of the highest id, which was
-// deleted. A rebuild that keeps that in mind is seen by what is left of it.
+// raiseSequences makes as if a row of the highest id had been deleted from each table with AUTOINCREMENT.
+// A rebuild that keeps that in mind is seen by what is left of it.
 func (m *master) raiseSequences(ctx context.Context, db *database.DB, tables *schema.Schema) error {
 	for _, table := range tables.Tables {
 		if !autoIncrements(table) {
@@ -434,11 +438,11 @@ func (ownRules) Name() string { return ownRulesName }
 func (o ownRules) Analyze(_ context.Context, pass *sqlcheck.Pass) error {
 	r := &report{}
 	o.checkProblems(r)
-	o.checkTypes(r)
 	o.checkEmptied(r)
 	o.checkOutside(r)
 	if o.start.catalog != nil {
 		for _, step := range o.steps {
+			o.checkTypes(r, step)
 			o.checkIndexes(r, step)
 			o.checkWritten(r, step)
 			o.checkConstraints(r, step)
@@ -523,21 +527,23 @@ func (o ownRules) checkProblems(r *report) {
 }
 
 // checkTypes looks for types that do not hold what the old ones did.
-func (o ownRules) checkTypes(r *report) {
-	for _, step := range o.steps {
-		for _, change := range step.changes {
-			modified, ok := change.(*schema.ModifyTable)
-			if !ok {
-				continue
-			}
-			for _, change := range modified.Changes {
-				column, ok := change.(*schema.ModifyColumn)
-				if ok && column.Change.Is(schema.ChangeType) && loses(column.From.Type.Type, column.To.Type.Type, o.dialect == "sqlite") {
-					r.add(step, "RP102", "Changing column %q of table %q from %s to %s fails or loses something where a value does not fit",
-						column.To.Name, modified.T.Name, o.typeName(column.From), o.typeName(column.To))
-				}
+func (o ownRules) checkTypes(r *report, step *step) {
+	for _, change := range step.changes {
+		modified, ok := change.(*schema.ModifyTable)
+		if !ok {
+			continue
+		}
+		for _, change := range modified.Changes {
+			if column, ok := change.(*schema.ModifyColumn); ok && column.Change.Is(schema.ChangeType) {
+				o.checkType(r, step, modified.T.Name, column.From, column.To)
 			}
 		}
+	}
+}
+
+func (o ownRules) checkType(r *report, step *step, table string, from, to *schema.Column) {
+	if loses(from.Type.Type, to.Type.Type, o.dialect == "sqlite") {
+		r.add(step, "RP102", "Changing column %q of table %q from %s to %s fails or loses something where a value does not fit", to.Name, table, o.typeName(from), o.typeName(to))
 	}
 }
 
@@ -798,7 +804,10 @@ func (o ownRules) checkRebuild(r *report, rebuilt *rebuild) {
 		return
 	}
 	for _, column := range rebuilt.to.Columns {
-		_, both := rebuilt.from.Column(column.Name)
+		old, both := rebuilt.from.Column(column.Name)
+		if both { // Atlas sees no length in a type of SQLite.
+			o.checkType(r, create, name, old, column)
+		}
 		if both && !computed(column) && !slices.ContainsFunc(columns, func(name string) bool { return strings.EqualFold(name, column.Name) }) {
 			r.add(create, "RP105", "The rebuild of table %q does not copy column %q", name, column.Name)
 		}
@@ -838,7 +847,7 @@ func loses(from, to schema.Type, anySize bool) bool {
 	case a.family == "decimal" && b.family == "integer":
 		return a.scale > 0 || a.size == 0 || a.size >= b.digits()
 	default:
-		return !(a.family == "date" && b.family == "timestamp" || a.family == "bool" && b.family == "integer")
+		return (a.family != "date" || b.family != "timestamp") && (a.family != "bool" || b.family != "integer")
 	}
 }
 
