@@ -3,7 +3,7 @@ package migrations
 
 import "embed"
 
-// FS holds the folders sqlite and postgres, each with its atlas.sum.
+// FS holds the folders sqlite and postgres, each with its atlas.sum, and what lint is to accept in them.
 //
-//go:embed sqlite postgres
+//go:embed sqlite postgres accepted.txt
 var FS embed.FS
