@@ -21,6 +21,7 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2 // the command line is wrong
+	exitBehind = 3 // migrations are pending
 )
 
 const defaultURL = "sqlite://reviewpoint.db"
@@ -31,6 +32,7 @@ type app struct {
 	stdout, stderr io.Writer
 	url            string
 	json           bool
+	dir, devURL    string // of migrations
 }
 
 // failure is an error of the work itself; any other is one of the command line.
@@ -49,6 +51,9 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	err := root.ExecuteContext(models.AsSystem(ctx, "reviewpoint"))
 	if err == nil {
 		return exitOK
+	}
+	if errors.Is(err, errBehind) {
+		return exitBehind
 	}
 	if errors.As(err, new(failure)) {
 		fmt.Fprintln(stderr, "reviewpoint: "+oneLine(err))
@@ -90,7 +95,7 @@ func (a *app) root(getenv func(string) string) *cobra.Command {
 		return fmt.Errorf("%s: see `%s --help`", text, cmd.CommandPath())
 	})
 	root.AddCommand(
-		a.demoCommand(), a.migrateCommand(), a.userCommand(), a.tokenCommand(), a.auditCommand(), a.purgeCommand(), a.doctorCommand(),
+		a.demoCommand(), a.migrateCommand(getenv("ATLAS_DEV_URL")), a.userCommand(), a.tokenCommand(), a.auditCommand(), a.purgeCommand(), a.doctorCommand(),
 	)
 	return root
 }

@@ -22,6 +22,8 @@ type Options struct {
 	MaxConns int
 	// ReadOnly opens a database only to look: nothing can be written, and a missing file is not made.
 	ReadOnly bool
+	// LockTimeout bounds the wait for a lock: lock_timeout, or busy_timeout on SQLite. Defaults to the URL's.
+	LockTimeout time.Duration
 	// Before is called with each statement that goes to the database, less its arguments, and with BEGIN
 	// and COMMIT. It must be safe for use by several goroutines. Defaults to nothing.
 	Before func(query string)
@@ -52,6 +54,9 @@ func Open(ctx context.Context, url string, opts Options) (*DB, error) {
 		return openPostgres(ctx, t, opts)
 	}
 	t.readOnly = t.readOnly || opts.ReadOnly
+	if opts.LockTimeout > 0 {
+		t.busyTimeout = opts.LockTimeout
+	}
 	return openSQLite(ctx, t, opts)
 }
 

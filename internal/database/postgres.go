@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -15,17 +16,18 @@ import (
 
 // openPostgres opens a bounded pool. Reads and writes go through the same one.
 func openPostgres(ctx context.Context, t target, opts Options) (*DB, error) {
+	overrides := make(map[string]string) // whatever the URL says
 	if t.readOnly {
-		u, err := url.Parse(t.dsn)
-		if err != nil {
-			return nil, errors.New("the PostgreSQL URL cannot be read")
-		}
-		values := u.Query()
-		values.Set("default_transaction_read_only", "on") // whatever the URL says
-		u.RawQuery = values.Encode()
-		t.dsn = u.String()
+		overrides["default_transaction_read_only"] = "on"
 	}
-	config, err := pq.NewConnector(t.dsn)
+	if opts.LockTimeout > 0 {
+		overrides["lock_timeout"] = strconv.FormatInt(max(1, opts.LockTimeout.Milliseconds()), 10)
+	}
+	dsn, err := override(t.dsn, overrides)
+	if err != nil {
+		return nil, err
+	}
+	config, err := pq.NewConnector(dsn)
 	if err != nil {
 		// lib/pq names the option that is wrong; the URL does not stand in its errors.
 		return nil, fmt.Errorf("the PostgreSQL URL cannot be used: %w", err)
@@ -45,6 +47,20 @@ func openPostgres(ctx context.Context, t target, opts Options) (*DB, error) {
 		return nil, errors.Join(explainPostgres(t, err), db.Close())
 	}
 	return db, nil
+}
+
+// override sets options of an URL.
+func override(dsn string, options map[string]string) (string, error) {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return "", errors.New("the PostgreSQL URL cannot be read")
+	}
+	values := u.Query()
+	for name, value := range options {
+		values.Set(name, value)
+	}
+	u.RawQuery = values.Encode()
+	return u.String(), nil
 }
 
 // explainPostgres says of a failed connection what to do about it.

@@ -1,7 +1,6 @@
 package migration
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"database/sql"
@@ -113,6 +112,43 @@ func (m *Migrator) upTo(version string) ([]migrate.File, error) {
 		}
 	}
 	return nil, fmt.Errorf("there is no migration %s: `reviewpoint migrate status` lists them", version)
+}
+
+// Preview is a pending file and what it would run.
+type Preview struct {
+	Name       string   `json:"name"`
+	Statements []string `json:"statements"`
+}
+
+// Preview returns what Apply would run with these options, after the same checks. It changes nothing.
+func (m *Migrator) Preview(ctx context.Context, opts Options) ([]Preview, error) {
+	files, err := m.upTo(opts.To)
+	if err != nil {
+		return nil, err
+	}
+	status, err := m.Status(ctx)
+	if err == nil && opts.Dev != nil {
+		err = m.checkDrift(ctx, opts.Dev)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := []Preview{}
+	for i, file := range files {
+		if !status[i].Pending() {
+			continue
+		}
+		all, err := statements(ctx, m.db, file)
+		if err != nil {
+			return nil, err
+		}
+		preview := Preview{Name: file.Name()}
+		for _, statement := range all[min(status[i].Done, len(all)):] {
+			preview.Statements = append(preview.Statements, statement.Text)
+		}
+		out = append(out, preview)
+	}
+	return out, nil
 }
 
 // step applies the next pending file, and reports whether there was one.
@@ -303,16 +339,10 @@ func (f *failure) Error() string {
 	if f.alone {
 		what = "; what it did before is kept, and the next `migrate apply` goes on from there"
 	}
-	return fmt.Sprintf("migration %s failed at line %d %s: %v", f.file.Name(), lineOf(f.file, f.statement.Pos), what, f.err)
+	return fmt.Sprintf("migration %s failed at line %d %s: %v", f.file.Name(), line(f.file, f.statement), what, f.err)
 }
 
 func (f *failure) Unwrap() error { return f.err }
-
-// lineOf is the line of a position in a file, from 1.
-func lineOf(file migrate.File, pos int) int {
-	content := file.Bytes()
-	return 1 + bytes.Count(content[:min(pos, len(content))], []byte{'\n'})
-}
 
 // explainFailure names the statement that failed, without what followed from it.
 func explainFailure(file migrate.File, err error, alone bool) error {

@@ -90,7 +90,7 @@ func (d *Dev) try(ctx context.Context, fn func(ctx context.Context) error) error
 }
 
 // replay runs the files, and returns what they make.
-func (d *Dev) replay(ctx context.Context, files []migrate.File) (made state, err error) {
+func (d *Dev) replay(ctx context.Context, files []migrate.File) (made snapshot, err error) {
 	err = d.try(ctx, func(ctx context.Context) error {
 		for _, file := range files {
 			if err := runInTx(ctx, d.db, file, nil); err != nil {
@@ -158,10 +158,10 @@ func inTx(statement string) string { return concurrently.ReplaceAllString(statem
 var concurrently = regexp.MustCompile(`(?is)^(CREATE\s+(?:UNIQUE\s+)?INDEX|DROP\s+INDEX|REINDEX\s+(?:TABLE|INDEX|SCHEMA))\s+CONCURRENTLY\b`)
 
 // desired returns what the SQL of the schema makes.
-func (d *Dev) desired(ctx context.Context, tables []*entschema.Table) (state, error) {
+func (d *Dev) desired(ctx context.Context, tables []*entschema.Table) (snapshot, error) {
 	ddl, err := Desired(ctx, d.db.Dialect(), tables)
 	if err != nil {
-		return state{}, err
+		return snapshot{}, err
 	}
 	return d.replay(ctx, []migrate.File{migrate.NewLocalFile("schema.sql", []byte(ddl))})
 }

@@ -20,7 +20,7 @@ type Down struct {
 	Statements []string // that do it
 	Destroys   []string // what is lost, in words; none if no data goes
 	Keeps      []string // files whose changes of rows are not undone
-	target     state
+	target     snapshot
 }
 
 // errNothingApplied is the error of PlanDown where there is nothing to undo.

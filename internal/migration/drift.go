@@ -18,19 +18,19 @@ import (
 // ErrDrift is what Apply and Down answer when the database is not what its applied migrations make.
 var ErrDrift = errors.New("database has drifted from its migrations")
 
-// state is all that migrations make in a database.
-type state struct {
+// snapshot is all that migrations make in a database.
+type snapshot struct {
 	schema *schema.Schema
 	others map[string]string // by kind and name, what Atlas's packages do not look at
 }
 
-func inspectState(ctx context.Context, db *database.DB) (state, error) {
+func inspectState(ctx context.Context, db *database.DB) (snapshot, error) {
 	tables, err := inspect(ctx, db)
 	if err != nil {
-		return state{}, err
+		return snapshot{}, err
 	}
 	others, err := inspectOthers(ctx, db)
-	return state{tables, others}, err
+	return snapshot{tables, others}, err
 }
 
 const othersSQLite = `SELECT type || ' ' || name, sql FROM sqlite_master WHERE type IN ('trigger', 'view')`
@@ -120,7 +120,7 @@ func (m *Migrator) checkDrift(ctx context.Context, dev *Dev) error {
 }
 
 // differences says in words how a database is not as it should be.
-func differences(ctx context.Context, db *database.DB, is, should state) ([]string, error) {
+func differences(ctx context.Context, db *database.DB, is, should snapshot) ([]string, error) {
 	driver, err := openDriver(ctx, db)
 	if err != nil {
 		return nil, err

@@ -36,6 +36,37 @@ type Finding struct {
 	Allowed string `json:"allowed,omitempty"` // by what it is allowed: "nolint" or a line of the list of accepted findings; empty if it is not
 }
 
+// Lint analyzes every file of the folders that there is a Dev for. What a nolint in the file or the list
+// of accepted findings names, or whose code is among allowed, is marked as allowed.
+func Lint(ctx context.Context, files fs.FS, devs []*Dev, allowed ...string) ([]Finding, error) {
+	list, err := accepted(files)
+	if err != nil {
+		return nil, err
+	}
+	var out []Finding
+	for _, dev := range devs {
+		folder := folderOf(dev.db.Dialect())
+		dir, err := readDir(files, folder)
+		if err != nil {
+			return nil, err
+		}
+		all, err := dir.Files()
+		if err != nil {
+			return nil, err
+		}
+		findings, err := dev.lint(ctx, all, 0)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", folder, err)
+		}
+		if err := accept(list, folder, all, findings); err != nil {
+			return nil, err
+		}
+		out = append(out, findings...)
+	}
+	allow(out, allowed)
+	return out, nil
+}
+
 // lint replays files, and analyzes those from the index from on.
 func (d *Dev) lint(ctx context.Context, files []migrate.File, from int) ([]Finding, error) {
 	var found []Finding

@@ -6,8 +6,8 @@ import (
 	"ariga.io/atlas/sql/migrate"
 )
 
-// Lint is lint for the tests outside of the package.
-var Lint = (*Dev).lint
+// LintFrom is lint for the tests outside of the package.
+var LintFrom = (*Dev).lint
 
 // Accept reads the list of accepted findings, and applies it to findings.
 func Accept(list fs.FS, folder string, files []migrate.File, findings []Finding) error {

@@ -62,7 +62,7 @@ func checkLinted(t *testing.T, name string, all []linted) {
 	dev := openDev(t, name)
 	for _, test := range all {
 		t.Run(test.name, func(t *testing.T) {
-			findings, err := migration.Lint(dev, t.Context(), []migrate.File{local("1_before.sql", test.before), local("2_file.sql", test.file)}, 1)
+			findings, err := migration.LintFrom(dev, t.Context(), []migrate.File{local("1_before.sql", test.before), local("2_file.sql", test.file)}, 1)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -144,7 +144,7 @@ func TestLint_BadFile(t *testing.T) {
 	each(t, func(t *testing.T, name string) {
 		dev := openDev(t, name)
 		for _, from := range []int{0, 1, 2} {
-			findings, err := migration.Lint(dev, t.Context(), []migrate.File{local("1_before.sql", things), local("2_bad.sql", "DROP TABLE things;\n\n-- wrong\nALTER TABEL parents ADD COLUMN name text;\n")}, from)
+			findings, err := migration.LintFrom(dev, t.Context(), []migrate.File{local("1_before.sql", things), local("2_bad.sql", "DROP TABLE things;\n\n-- wrong\nALTER TABEL parents ADD COLUMN name text;\n")}, from)
 			if err == nil || findings != nil {
 				t.Fatalf("found %v without an error", findings)
 			}
@@ -172,7 +172,7 @@ func TestLint_LeavesNothing(t *testing.T) {
 		}
 		t.Cleanup(func() { dev.Close() })
 		for range 2 {
-			if _, err := migration.Lint(dev, t.Context(), []migrate.File{local("1_before.sql", things), local("2_file.sql", "DROP TABLE things;\n")}, 0); err != nil {
+			if _, err := migration.LintFrom(dev, t.Context(), []migrate.File{local("1_before.sql", things), local("2_file.sql", "DROP TABLE things;\n")}, 0); err != nil {
 				t.Fatal(err)
 			}
 			equal(t, "schema and rows after linting", dump(t, db), before)
@@ -205,7 +205,7 @@ func TestLint_Landed(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, name string) {
 		files := landed(t, name)
-		findings, err := migration.Lint(openDev(t, name), t.Context(), files, 0)
+		findings, err := migration.LintFrom(openDev(t, name), t.Context(), files, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

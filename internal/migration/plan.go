@@ -185,7 +185,7 @@ func (f Folder) plan(ctx context.Context, dev *Dev, version, name string, tables
 
 // converges makes sure that the files with the planned ones make what the schema wants, with all that
 // was there besides.
-func (f Folder) converges(ctx context.Context, dev *Dev, files []migrate.File, should state) error {
+func (f Folder) converges(ctx context.Context, dev *Dev, files []migrate.File, should snapshot) error {
 	made, err := dev.replay(ctx, files)
 	if err != nil {
 		return err
@@ -299,8 +299,8 @@ func writeNew(path, content string) error {
 
 // Hash writes the atlas.sum of each folder anew.
 func (f Folder) Hash() error {
-	for _, dev := range f.Devs {
-		dir, err := migrate.NewLocalDir(filepath.Join(f.Path, folderOf(dev.db.Dialect())))
+	for _, name := range []string{"sqlite", "postgres"} {
+		dir, err := migrate.NewLocalDir(filepath.Join(f.Path, name))
 		if err != nil {
 			return err
 		}
