@@ -144,7 +144,7 @@ func (m *Migrator) Preview(ctx context.Context, opts Options) ([]Preview, error)
 		}
 		preview := Preview{Name: file.Name()}
 		for _, statement := range all[min(status[i].Done, len(all)):] {
-			preview.Statements = append(preview.Statements, statement.Text)
+			preview.Statements = append(preview.Statements, strings.TrimSuffix(statement.Text, ";"))
 		}
 		out = append(out, preview)
 	}
@@ -226,8 +226,12 @@ func (m *Migrator) execute(ctx context.Context, file migrate.File, revisions []*
 	if err != nil {
 		return fmt.Errorf("prepare the migrations: %w", err)
 	}
+	began := clock.Now(ctx)
 	if err := executor.Execute(ctx, file); err != nil {
 		return explainFailure(file, err, m.alone(file))
+	}
+	if err := rrw.setTimes(ctx, file.Version(), began, clock.Now(ctx).Sub(began)); err != nil {
+		return err
 	}
 	if err := keepSequences(ctx, m.db, sequences); err != nil {
 		return err

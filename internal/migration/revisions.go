@@ -134,6 +134,14 @@ func (r *revisions) WriteRevision(ctx context.Context, rev *migrate.Revision) er
 	return nil
 }
 
+// setTimes says when a file was applied and how long it took: Atlas's executor counts from the last statement.
+func (r *revisions) setTimes(ctx context.Context, version string, began time.Time, took time.Duration) error {
+	if _, err := r.db.ExecContext(ctx, "UPDATE "+r.table+" SET executed_at = $1, execution_time = $2 WHERE version = $3", began, int64(took), version); err != nil {
+		return fmt.Errorf("write %s: %w", revisionsTable, err)
+	}
+	return nil
+}
+
 // DeleteRevision removes a row.
 func (r *revisions) DeleteRevision(ctx context.Context, version string) error {
 	if _, err := r.db.ExecContext(ctx, "DELETE FROM "+r.table+" WHERE version = $1", version); err != nil {
