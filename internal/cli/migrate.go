@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,12 +75,7 @@ func (a *app) withMigrator(ctx context.Context, opts database.Options, work func
 
 // withDev runs work with a place to try migrations out that are meant for db.
 func (a *app) withDev(ctx context.Context, db *database.DB, work func(*migration.Dev) error) (err error) {
-	var dev *migration.Dev
-	if a.devURL != "" && db.Dialect() == "postgres" {
-		dev, err = migration.OpenDev(ctx, db.Dialect(), a.devURL)
-	} else {
-		dev, err = migration.DevOn(ctx, db)
-	}
+	dev, err := migration.OpenDev(ctx, db.Dialect(), cmp.Or(a.devURL, a.url))
 	if err != nil {
 		return err
 	}
@@ -128,7 +124,7 @@ A database that is not what its applied migrations make is refused, and so are m
 			if err := limits.check(); err != nil {
 				return err
 			}
-			return a.withMigrator(cmd.Context(), database.Options{LockTimeout: limits.lock, ReadOnly: false}, func(db *database.DB, m *migration.Migrator) error {
+			return a.withMigrator(cmd.Context(), database.Options{LockTimeout: limits.lock, ReadOnly: dryRun}, func(db *database.DB, m *migration.Migrator) error {
 				opts := limits.options()
 				opts.To = to
 				work := func(dev *migration.Dev) error {
@@ -317,7 +313,7 @@ What it does is computed from what the migrations make, with and without those t
 			if err != nil {
 				return err
 			}
-			return a.withMigrator(cmd.Context(), database.Options{LockTimeout: limits.lock}, func(db *database.DB, m *migration.Migrator) error {
+			return a.withMigrator(cmd.Context(), database.Options{LockTimeout: limits.lock, Existing: true}, func(db *database.DB, m *migration.Migrator) error {
 				return a.withDev(cmd.Context(), db, func(dev *migration.Dev) error {
 					plan, err := m.PlanDown(cmd.Context(), dev, to, n)
 					if err != nil {

@@ -230,7 +230,7 @@ What PostgreSQL's migrations make is seen on the database itself, on --dev-url, 
 			if offline {
 				return a.verify(cmd.Context(), nil)
 			}
-			return a.withDatabase(cmd.Context(), database.Options{}, func(db *database.DB) error { return a.verify(cmd.Context(), db) })
+			return a.withDatabase(cmd.Context(), database.Options{ReadOnly: true}, func(db *database.DB) error { return a.verify(cmd.Context(), db) })
 		},
 	}
 	command.Flags().BoolVar(&offline, "no-db", false, "look at the migrations alone")
@@ -250,12 +250,11 @@ func (a *app) verify(ctx context.Context, db *database.DB) (err error) {
 	}()
 	skipped := ""
 	for _, name := range []string{"sqlite3", "postgres"} {
-		var dev *migration.Dev
-		if name == "postgres" && db != nil && db.Dialect() == name && a.devURL == "" {
-			dev, err = migration.DevOn(ctx, db)
-		} else {
-			dev, err = migration.OpenDev(ctx, name, a.devURL)
+		url := a.devURL
+		if url == "" && db != nil && db.Dialect() == name {
+			url = a.url
 		}
+		dev, err := migration.OpenDev(ctx, name, url)
 		if errors.Is(err, cluster.ErrNone) {
 			skipped = oneLine(err)
 			continue

@@ -22,6 +22,8 @@ type Options struct {
 	MaxConns int
 	// ReadOnly opens a database only to look: nothing can be written, and a missing file is not made.
 	ReadOnly bool
+	// Existing refuses a file of SQLite that is not there, instead of making it.
+	Existing bool
 	// LockTimeout bounds the wait for a lock: lock_timeout, or busy_timeout on SQLite. Defaults to the URL's.
 	LockTimeout time.Duration
 	// Before is called with each statement that goes to the database, less its arguments, and with BEGIN
@@ -54,6 +56,7 @@ func Open(ctx context.Context, url string, opts Options) (*DB, error) {
 		return openPostgres(ctx, t, opts)
 	}
 	t.readOnly = t.readOnly || opts.ReadOnly
+	t.existing = opts.Existing || t.readOnly
 	if opts.LockTimeout > 0 {
 		t.busyTimeout = opts.LockTimeout
 	}

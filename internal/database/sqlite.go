@@ -127,7 +127,7 @@ func prepareFile(t target) error {
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("cannot open %s: %w", t.path, errors.Unwrap(err))
-	case t.readOnly:
+	case t.existing:
 		return fmt.Errorf("there is no database at %s: make it with `reviewpoint migrate apply`, or check the path: %w", t.path, fs.ErrNotExist)
 	}
 	folder := filepath.Dir(t.path)

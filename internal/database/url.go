@@ -22,6 +22,7 @@ type target struct {
 	path        string
 	memory      bool
 	readOnly    bool
+	existing    bool // it must be there
 	synchronous string
 	busyTimeout time.Duration
 

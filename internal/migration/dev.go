@@ -52,14 +52,6 @@ func OpenDev(ctx context.Context, name, url string) (*Dev, error) {
 	return &Dev{db: db, stop: func() error { return errors.Join(db.Close(), stop()) }}, nil
 }
 
-// DevOn tries migrations out beside the tables of db itself. They do not see each other.
-func DevOn(ctx context.Context, db *database.DB) (*Dev, error) {
-	if db.Dialect() == dialect.SQLite {
-		return OpenDev(ctx, dialect.SQLite, "")
-	}
-	return &Dev{db: db, stop: func() error { return nil }}, nil
-}
-
 // Close closes what OpenDev has opened.
 func (d *Dev) Close() error { return d.stop() }
 
@@ -103,14 +95,26 @@ func (d *Dev) replay(ctx context.Context, files []migrate.File) (made snapshot, 
 	return made, err
 }
 
-// inspect returns the tables of the current schema, those that Atlas keeps for itself left out. Its
+// extension is the condition that a table c belongs to an extension.
+const extension = "EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"
+
+// inspect returns the tables of the current schema, those of Atlas itself and of extensions left out. Its
 // name is left empty, for the place to try things in has another.
 func inspect(ctx context.Context, db *database.DB) (*schema.Schema, error) {
 	driver, err := openDriver(ctx, db)
 	if err != nil {
 		return nil, fmt.Errorf("inspect %s: %w", db.Name(), err)
 	}
-	found, err := driver.InspectSchema(ctx, "", &schema.InspectOptions{Exclude: []string{revisionsTable}})
+	exclude := []string{revisionsTable}
+	if db.Dialect() == dialect.Postgres {
+		const ofExtensions = "SELECT relname FROM pg_class c WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND " + extension
+		found, err := scanStrings(ctx, db, ofExtensions)
+		if err != nil {
+			return nil, fmt.Errorf("inspect %s: %w", db.Name(), err)
+		}
+		exclude = append(exclude, found...)
+	}
+	found, err := driver.InspectSchema(ctx, "", &schema.InspectOptions{Exclude: exclude})
 	if err != nil {
 		return nil, fmt.Errorf("inspect %s: %w", db.Name(), err)
 	}

@@ -38,8 +38,8 @@ func (m *Migrator) PlanDown(ctx context.Context, dev *Dev, to string, n int) (*D
 	for applied < len(status) && !status[applied].Pending() {
 		applied++
 	}
-	if applied < len(status) && status[applied].Done > 0 {
-		return nil, fmt.Errorf("migration %s stopped half-way: run `reviewpoint migrate apply` first, which goes on with it", status[applied].Name)
+	if file := m.halfDone(status); file != nil {
+		return nil, fmt.Errorf("migration %s stopped half-way: run `reviewpoint migrate apply` first, which goes on with it", file.Name)
 	}
 	left := applied - n
 	if n == 0 {

@@ -87,7 +87,7 @@ func (m *Migrator) Drift(ctx context.Context, dev *Dev) ([]string, error) {
 		for applied < len(files) && !files[applied].Pending() {
 			applied++
 		}
-		if applied < len(files) && files[applied].Done > 0 {
+		if m.halfDone(files) != nil {
 			return nil, nil
 		}
 		should, err := dev.replay(ctx, all[:applied])

@@ -49,6 +49,17 @@ type File struct {
 // Pending reports whether the file is still to be applied, in whole or in part.
 func (f File) Pending() bool { return f.AppliedAt.IsZero() }
 
+// halfDone returns the pending file that may have left something in the database, or nil.
+func (m *Migrator) halfDone(status []File) *File {
+	files, _ := m.dir.Files() // Status has read them.
+	for i, file := range status {
+		if file.Pending() && (file.Done > 0 || file.Total > 0 && m.alone(files[i])) {
+			return &status[i]
+		}
+	}
+	return nil
+}
+
 // New reads the folder of the database's dialect ("sqlite" or "postgres") in files, and checks it
 // against its atlas.sum.
 func New(db *database.DB, files fs.FS) (*Migrator, error) {
@@ -201,7 +212,7 @@ func checkOrder(files []migrate.File, revisions []*migrate.Revision) error {
 func (m *Migrator) checkOurs(ctx context.Context) error {
 	query := "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name <> $1 ORDER BY name LIMIT 1"
 	if m.db.Dialect() == dialect.Postgres {
-		query = "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND relname <> $1 ORDER BY relname LIMIT 1"
+		query = "SELECT relname FROM pg_class c WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND relname <> $1 AND NOT " + extension + " ORDER BY relname LIMIT 1"
 	}
 	tables, err := scanStrings(ctx, m.db, query, revisionsTable)
 	if err != nil {

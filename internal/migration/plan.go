@@ -284,17 +284,18 @@ func (f Folder) Write(planned []Planned) error {
 	return f.Hash()
 }
 
-// writeNew writes a file that is not there yet, whole or not at all.
+// writeNew writes a file that must not be there yet.
 func writeNew(path, content string) error {
-	draft := path + ".draft"
 	//nolint:gosec // A source file, as readable as the others.
-	if err := os.WriteFile(draft, []byte(content), 0o644); err != nil {
-		return errors.Join(err, os.Remove(draft))
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
 	}
-	if err := os.Link(draft, path); err != nil {
-		return errors.Join(err, os.Remove(draft))
+	_, err = f.WriteString(content)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
 	}
-	return os.Remove(draft)
+	return nil
 }
 
 // Hash writes the atlas.sum of each folder anew.

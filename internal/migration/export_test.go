@@ -1,9 +1,13 @@
 package migration
 
 import (
+	"context"
 	"io/fs"
 
 	"ariga.io/atlas/sql/migrate"
+	"entgo.io/ent/dialect"
+
+	"github.com/reviewpoint/models/internal/database"
 )
 
 // LintFrom is lint for the tests outside of the package.
@@ -16,4 +20,12 @@ func Accept(list fs.FS, folder string, files []migrate.File, findings []Finding)
 		return err
 	}
 	return accept(all, folder, files, findings)
+}
+
+// DevOn tries migrations out beside the tables of db itself.
+func DevOn(ctx context.Context, db *database.DB) (*Dev, error) {
+	if db.Dialect() == dialect.SQLite {
+		return OpenDev(ctx, dialect.SQLite, "")
+	}
+	return &Dev{db: db, stop: func() error { return nil }}, nil
 }
