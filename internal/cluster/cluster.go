@@ -118,15 +118,14 @@ func start(bin string) (*Cluster, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // The server has a handle of its own.
 	c, cmd, err := launch(bin, folder, log)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
 	// From here on the script sees to the folder.
 	if err := c.awaitReady(cmd); err != nil {
-		c.lifeline.Close()
-		return nil, fmt.Errorf("%w\n%s", err, tail(log))
+		return nil, errors.Join(fmt.Errorf("%w\n%s", err, tail(log)), c.Close())
 	}
 	return c, nil
 }
@@ -140,7 +139,7 @@ func launch(bin, folder string, log *os.File) (*Cluster, *exec.Cmd, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	cmd := exec.Command("sh", "-c", serverScript, "sh", bin, folder, port)
+	cmd := exec.CommandContext(context.Background(), "sh", "-c", serverScript, "sh", bin, folder, port)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = folder, log, log
 	if err := detach(cmd, folder, passwordFile); err != nil {
 		return nil, nil, err
@@ -156,7 +155,7 @@ func launch(bin, folder string, log *os.File) (*Cluster, *exec.Cmd, error) {
 }
 
 func freePort() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
@@ -172,11 +171,11 @@ func (c *Cluster) awaitReady(cmd *exec.Cmd) (err error) {
 		return err
 	}
 	db := sql.OpenDB(connector)
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	ctx, ended := context.WithTimeout(context.Background(), readyWithin)
 	go func() {
 		defer ended()
-		cmd.Wait()
+		_ = cmd.Wait() // How it ended does not matter.
 	}()
 	for {
 		// Not only the server's port but also its password: the port can be another's.

@@ -247,7 +247,7 @@ func (m *Migrator) execute(ctx context.Context, file migrate.File, revisions []*
 func (m *Migrator) refresh(ctx context.Context, rrw *revisions, file migrate.File, account []*migrate.Revision) error {
 	for _, revision := range account {
 		switch {
-		case nothingDone(revision) && !(m.alone(file) && revision.Version == file.Version()):
+		case nothingDone(revision) && (revision.Version != file.Version() || !m.alone(file)):
 			if err := rrw.DeleteRevision(ctx, revision.Version); err != nil {
 				return err
 			}

@@ -139,9 +139,9 @@ func defaultText(value schema.Expr) string {
 }
 
 func indexText(index *schema.Index) string {
-	var parts []string
+	parts := make([]string, 0, len(index.Parts))
 	for _, part := range index.Parts {
-		text := ""
+		var text string
 		switch x := part.X.(type) {
 		case *schema.RawExpr:
 			text = plain(x.X)
@@ -194,18 +194,16 @@ func action(option schema.ReferenceOption) string {
 // plain brings an expression into one form for both dialects, as far as ours need it: PostgreSQL gives
 // it back with casts and parentheses, and LIKE as an operator.
 func plain(expression string) string {
-	text := []string{}
-	// What stands in quotes stays as it is.
-	for i, part := range strings.Split(expression, "'") {
-		if i%2 == 0 {
+	parts := strings.Split(expression, "'")
+	for i, part := range parts {
+		if i%2 == 0 { // What stands in quotes stays as it is.
 			part = castAs.ReplaceAllString(part, "$1")
 			part = cast.ReplaceAllString(part, "")
 			part = strings.NewReplacer("!~~", "not like", "~~", "like", "(", "", ")", "", `"`, "", "`", "").Replace(part)
-			part = strings.ToLower(strings.Join(strings.Fields(part), " "))
+			parts[i] = strings.ToLower(strings.Join(strings.Fields(part), " "))
 		}
-		text = append(text, part)
 	}
-	return strings.Join(text, "'")
+	return strings.Join(parts, "'")
 }
 
 var (

@@ -166,16 +166,17 @@ func (f Folder) plan(ctx context.Context, dev *Dev, version, name string, tables
 			plan.Directives = append(plan.Directives, "-- atlas:txmode none")
 		}
 		carrySequences(plan, is.schema)
-		file, err := migrate.DefaultFormatter.FormatFile(plan)
+		formatted, err := migrate.DefaultFormatter.FormatFile(plan)
 		if err != nil {
 			return nil, err
 		}
-		findings, err := dev.lint(ctx, append(slices.Clone(files), file), len(files))
+		file := migrate.NewLocalFile(formatted.Name(), formatted.Bytes())
+		findings, err := dev.lint(ctx, append(slices.Clone(files), migrate.File(file)), len(files))
 		if err != nil {
 			return nil, err
 		}
 		if allowed := allow(findings, opts.Allow); len(allowed) > 0 {
-			file.(*migrate.LocalFile).AddDirective("nolint", allowed...)
+			file.AddDirective("nolint", allowed...)
 		}
 		files = append(files, file)
 		out = append(out, Planned{folderOf(dev.db.Dialect()), file.Name(), string(file.Bytes()), findings})
