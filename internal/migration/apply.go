@@ -3,7 +3,9 @@ package migration
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -263,6 +265,10 @@ func (m *Migrator) refresh(ctx context.Context, rrw *revisions, file migrate.Fil
 			if revision.Hash, err = sum.SumByName(file.Name()); err != nil {
 				return fmt.Errorf("read the migrations: %w", err)
 			}
+			// Not a word of the account changes before this: with fewer statements it could say that all are done.
+			if changed := changedStatement(revision, all); changed > 0 {
+				return explainFailure(file, migrate.HistoryChangedError{File: file.Name(), Stmt: changed}, true)
+			}
 			if revision.Total = len(all); revision.Applied > revision.Total {
 				return fmt.Errorf("%w: %d statements of %s were applied, and it has only %d now: take the old file back from version control", ErrEdited, revision.Applied, file.Name(), revision.Total)
 			}
@@ -272,6 +278,19 @@ func (m *Migrator) refresh(ctx context.Context, rrw *revisions, file migrate.Fil
 		}
 	}
 	return nil
+}
+
+// changedStatement is the number of the first statement that was done and is another one now, or 0. The
+// hash of each covers those before it, as Atlas's executor writes them.
+func changedStatement(revision *migrate.Revision, all []*migrate.Stmt) int {
+	sum := sha256.New()
+	for i, statement := range all[:min(revision.Applied, len(revision.PartialHashes), len(all))] {
+		sum.Write([]byte(statement.Text))
+		if revision.PartialHashes[i] != "h1:"+base64.StdEncoding.EncodeToString(sum.Sum(nil)) {
+			return i + 1
+		}
+	}
+	return 0
 }
 
 // alone reports whether a file runs outside of a transaction. SQLite has no statement that needs it.
@@ -290,7 +309,7 @@ func (m *Migrator) executeAlone(ctx context.Context, opts Options) error {
 		if err != nil || file == nil || !m.alone(file) {
 			return err
 		}
-		return m.execute(ctx, file, revisions, resumed{joined{m.db, ctx, opts.StatementTimeout}, len(revisions) > 0 && revisions[len(revisions)-1].Version == file.Version()})
+		return m.execute(ctx, file, revisions, &resumed{joined{m.db, ctx, opts.StatementTimeout}, len(revisions) > 0 && revisions[len(revisions)-1].Version == file.Version()})
 	})
 }
 
@@ -299,12 +318,14 @@ func (m *Migrator) executeAlone(ctx context.Context, opts Options) error {
 type resumed struct {
 	joined
 
-	again bool // an earlier attempt has begun
+	again bool // an earlier attempt may have done the next statement
 }
 
-var indexConcurrently = regexp.MustCompile(`(?is)^(CREATE|DROP)\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+)?("(?:[^"]|"")+"|\w+)`)
+var indexConcurrently = regexp.MustCompile(`(?is)^(CREATE|DROP)\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+)?((?:(?:"(?:[^"]|"")+"|\w+)\s*\.\s*)?(?:"(?:[^"]|"")+"|\w+))`)
 
-func (r resumed) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+func (r *resumed) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	again := r.again
+	r.again = false
 	match := indexConcurrently.FindStringSubmatch(query)
 	if match == nil {
 		return r.joined.ExecContext(ctx, query, args...)
@@ -315,7 +336,7 @@ func (r resumed) ExecContext(ctx context.Context, query string, args ...any) (sq
 	}
 	create := strings.EqualFold(match[1], "CREATE")
 	switch {
-	case !create && len(found) == 0 && r.again, create && r.again && slices.Contains(found, "valid"):
+	case !create && len(found) == 0 && again, create && again && slices.Contains(found, "valid"):
 		return nil, nil //nolint:nilnil // Atlas does not look at it.
 	case create && slices.Contains(found, "invalid"):
 		if _, err := r.joined.ExecContext(ctx, "DROP INDEX CONCURRENTLY "+match[2]); err != nil {
@@ -387,10 +408,17 @@ func (m *Migrator) recordFailure(ctx context.Context, file migrate.File, err err
 		if err != nil {
 			return err
 		}
-		return rrw.WriteRevision(ctx, &migrate.Revision{
-			Version: file.Version(), Description: file.Desc(), Type: migrate.RevisionTypeExecute, Total: len(all),
-			ExecutedAt: clock.Now(ctx), Error: failed.err.Error(), ErrorStmt: failed.statement.Text, OperatorVersion: operator,
-		})
+		// What was done before, outside of a transaction, still is.
+		revision, err := rrw.ReadRevision(ctx, file.Version())
+		if errors.Is(err, migrate.ErrRevisionNotExist) {
+			revision, err = &migrate.Revision{Version: file.Version(), Description: file.Desc(), Type: migrate.RevisionTypeExecute}, nil
+		}
+		if err != nil {
+			return err
+		}
+		revision.Total, revision.ExecutedAt, revision.OperatorVersion = max(len(all), revision.Applied+1), clock.Now(ctx), operator
+		revision.Error, revision.ErrorStmt = failed.err.Error(), failed.statement.Text
+		return rrw.WriteRevision(ctx, revision)
 	})
 }
 

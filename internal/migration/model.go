@@ -194,7 +194,7 @@ func action(option schema.ReferenceOption) string {
 // plain brings an expression into one form for both dialects, as far as ours need it: PostgreSQL gives
 // it back with casts and parentheses, and LIKE as an operator.
 func plain(expression string) string {
-	parts := strings.Split(expression, "'")
+	parts := strings.Split(quotedNumber.ReplaceAllString(expression, "$1"), "'")
 	for i, part := range parts {
 		if i%2 == 0 { // What stands in quotes stays as it is.
 			part = castAs.ReplaceAllString(part, "$1")
@@ -207,8 +207,9 @@ func plain(expression string) string {
 }
 
 var (
-	cast   = regexp.MustCompile(`::(?:character varying|timestamp with(?:out)? time zone|double precision|\w+)(?:\(\d+\))?(?:\[\])?`)
-	castAs = regexp.MustCompile(`(?i)CAST\((\w+) AS \w+\)`)
+	cast         = regexp.MustCompile(`::(?:character varying|timestamp with(?:out)? time zone|double precision|\w+)(?:\(\d+\))?(?:\[\])?`)
+	quotedNumber = regexp.MustCompile(`'(-?\d+(?:\.\d+)?)'::(?:bigint|smallint|integer|numeric|real|double precision)`)
+	castAs       = regexp.MustCompile(`(?i)CAST\((\w+) AS \w+\)`)
 )
 
 // compareModels names what the two dialects do not have alike.

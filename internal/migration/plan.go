@@ -160,7 +160,8 @@ func (f Folder) plan(ctx context.Context, dev *Dev, version, name string, tables
 		}
 		plan.Version = version
 		if len(out) > 0 {
-			plan.Version, plan.Name = afterwards(version), name+"_indexes"
+			version = afterwards(version)
+			plan.Version, plan.Name = version, fmt.Sprintf("%s_%d", name, len(out)+1)
 		}
 		if isConcurrent(plan) {
 			plan.Directives = append(plan.Directives, "-- atlas:txmode none")
@@ -209,24 +210,37 @@ func allow(findings []Finding, codes []string) []string {
 	return slices.Sorted(maps.Keys(used))
 }
 
-// splitIndexes takes the indexes of tables that are there out of the changes, to be made concurrently.
+// splitIndexes takes the indexes of tables that are there out of the changes, each to be made concurrently in a
+// file of its own: one that fails after another cannot be applied again.
 func splitIndexes(changes []schema.Change) [][]schema.Change {
-	var rest, indexes []schema.Change
+	var (
+		rest    []schema.Change
+		indexes [][]schema.Change
+	)
 	for _, change := range changes {
 		modify, ok := change.(*schema.ModifyTable)
 		if !ok {
 			rest = append(rest, change)
 			continue
 		}
-		kept, taken := &schema.ModifyTable{T: modify.T}, &schema.ModifyTable{T: modify.T}
+		kept := &schema.ModifyTable{T: modify.T}
+		take := func(part schema.Change) {
+			indexes = append(indexes, []schema.Change{&schema.ModifyTable{T: modify.T, Changes: []schema.Change{part}}})
+		}
 		for _, part := range modify.Changes {
 			switch part := part.(type) {
 			case *schema.AddIndex:
 				part.Extra = append(part.Extra, &postgres.Concurrently{})
-				taken.Changes = append(taken.Changes, part)
+				take(part)
+			case *schema.ModifyIndex:
+				take(&schema.DropIndex{I: part.From, Extra: []schema.Clause{&postgres.Concurrently{}}})
+				take(&schema.AddIndex{I: part.To, Extra: []schema.Clause{&postgres.Concurrently{}}})
 			case *schema.DropIndex:
+				if dropsColumnOf(modify, part.I) {
+					continue // The column takes it along.
+				}
 				part.Extra = append(part.Extra, &postgres.Concurrently{})
-				taken.Changes = append(taken.Changes, part)
+				take(part)
 			default:
 				kept.Changes = append(kept.Changes, part)
 			}
@@ -234,11 +248,15 @@ func splitIndexes(changes []schema.Change) [][]schema.Change {
 		if len(kept.Changes) > 0 {
 			rest = append(rest, kept)
 		}
-		if len(taken.Changes) > 0 {
-			indexes = append(indexes, taken)
-		}
 	}
-	return [][]schema.Change{rest, indexes}
+	return append([][]schema.Change{rest}, indexes...)
+}
+
+func dropsColumnOf(modify *schema.ModifyTable, index *schema.Index) bool {
+	return slices.ContainsFunc(modify.Changes, func(change schema.Change) bool {
+		drop, ok := change.(*schema.DropColumn)
+		return ok && slices.ContainsFunc(index.Parts, func(p *schema.IndexPart) bool { return p.C != nil && p.C.Name == drop.C.Name })
+	})
 }
 
 func isConcurrent(plan *migrate.Plan) bool {
