@@ -52,6 +52,23 @@ func fixture(t testing.TB, name string) string {
 	return url
 }
 
+// lax is a fixture whose tables enforce nothing.
+func lax(t *testing.T, name string) *database.DB {
+	t.Helper()
+	if name == dialect.SQLite {
+		db := open(t, empty(t, name))
+		check(t, load(db, "sqlite.sql", " NOT NULL", "", "CREATE UNIQUE INDEX", "CREATE INDEX"))
+		return db
+	}
+	db := open(t, fixture(t, name))
+	execute(t, db, "ALTER TABLE files DROP CONSTRAINT files_user_id_fkey", "DROP INDEX ix_users_email", "DROP INDEX ix_blacklisted_tokens_jti")
+	execute(t, db, query(t, db, `SELECT format('ALTER TABLE %I ALTER %I DROP NOT NULL', table_name, column_name) FROM information_schema.columns
+		WHERE table_schema = 'public' AND column_name <> 'id' AND is_nullable = 'NO'`)...)
+	execute(t, db, query(t, db, `SELECT format('ALTER TABLE %I ALTER %I TYPE text', table_name, column_name) FROM information_schema.columns
+		WHERE table_schema = 'public' AND data_type = 'character varying'`)...)
+	return db
+}
+
 // empty is the URL of an empty database. SQLite's writers wait for long there: a machine under load
 // must not make a test fail.
 func empty(t testing.TB, name string) string {
@@ -63,13 +80,14 @@ func empty(t testing.TB, name string) string {
 }
 
 // load runs a file of statements, in the schema of everybody.
-func load(db *database.DB, name string) error {
+func load(db *database.DB, name string, replacements ...string) error {
 	content, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
 		return err
 	}
 	// The file takes the schemas off the connection's search path.
-	script := strings.ReplaceAll(string(content), "SELECT pg_catalog.set_config('search_path', '', false);", "")
+	replacements = append(replacements, "SELECT pg_catalog.set_config('search_path', '', false);", "")
+	script := strings.NewReplacer(replacements...).Replace(string(content))
 	_, err = db.ExecContext(context.Background(), script)
 	return err
 }
