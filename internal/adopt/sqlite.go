@@ -84,18 +84,24 @@ func backUp(ctx context.Context, db *database.DB) (saved backup, err error) {
 	if saved.version, err = dataVersion(ctx, db); err != nil {
 		return backup{}, fmt.Errorf("back the database up: %w", err)
 	}
-	saved.path = source + ".backup-" + clock.Now(ctx).Format("20060102T150405Z")
-	if err := saved.write(ctx, db); err != nil {
+	name := source + ".backup-" + clock.Now(ctx).Format("20060102T150405Z")
+	saved.path = name
+	err = reserve(name)
+	for n := 2; errors.Is(err, fs.ErrExist); n++ {
+		saved.path = fmt.Sprintf("%s-%d", name, n)
+		err = reserve(saved.path)
+	}
+	if err == nil {
+		err = saved.write(ctx, db)
+	}
+	if err != nil {
 		return backup{}, fmt.Errorf("back the database up to %s, so nothing was changed: %w", saved.path, err)
 	}
 	return saved, nil
 }
 
-// write fills a file of another name first, so that what is called a backup is a whole one.
+// write fills a file of another name first, so that a backup is whole or empty.
 func (b backup) write(ctx context.Context, db *database.DB) error {
-	if err := reserve(b.path); err != nil {
-		return err
-	}
 	partial := b.path + ".partial"
 	err := reserve(partial)
 	if err == nil {
