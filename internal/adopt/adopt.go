@@ -115,7 +115,7 @@ func (a *adoption) inspect(ctx context.Context) (*Report, error) {
 	if err := a.recognise(ctx); err != nil {
 		return nil, err
 	}
-	report := &Report{Database: a.db.Name(), Dialect: a.db.Dialect()}
+	report := &Report{Database: a.db.Name(), Dialect: a.db.Dialect(), Sequences: []Sequence{}}
 	if a.shape.alembic {
 		revisions, err := list[string](ctx, a.db, "SELECT version_num FROM alembic_version ORDER BY 1")
 		if err != nil {
@@ -169,7 +169,7 @@ func (a *adoption) inspect(ctx context.Context) (*Report, error) {
 }
 
 func sorted(found map[subject]*Change) []Change {
-	var out []Change
+	out := make([]Change, 0, len(found))
 	for _, c := range found {
 		slices.Sort(c.IDs)
 		out = append(out, *c)

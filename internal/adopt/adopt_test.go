@@ -245,14 +245,15 @@ func schemaOf(t testing.TB, db *database.DB) []string {
 func dump(t testing.TB, db *database.DB) []string {
 	t.Helper()
 	out := schemaOf(t, db)
-	tables, row := "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1", ""
+	tables := "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1"
 	if db.Dialect() == dialect.Postgres {
 		out = append(out, query(t, db, "SELECT oid, relname::text FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) ORDER BY 1")...)
 		tables = "SELECT relname::text FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AND relkind = 'r' ORDER BY 1"
 		out = append(out, query(t, db, "SELECT sequencename::text, last_value FROM pg_sequences ORDER BY 1")...)
 	}
 	for _, table := range query(t, db, tables) {
-		if row = "x::text"; db.Dialect() == dialect.SQLite {
+		row := "x::text"
+		if db.Dialect() == dialect.SQLite {
 			row = strings.Join(query(t, db, "SELECT 'quote(\"' || name || '\")' FROM pragma_table_info($1)", table), ", ")
 		}
 		for _, line := range query(t, db, fmt.Sprintf("SELECT %s FROM %q AS x ORDER BY 1", row, table)) {

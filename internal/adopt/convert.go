@@ -132,7 +132,7 @@ type reset struct{ used, id int64 }
 
 func newPass(now time.Time) *pass {
 	return &pass{
-		now: now, changes: map[subject]*Change{}, notes: map[subject]*Change{},
+		now: now, problems: []Problem{}, changes: map[subject]*Change{}, notes: map[subject]*Change{},
 		users: map[int64]bool{}, accounts: map[key][]account{}, tokens: map[key]int64{}, resets: map[key]reset{},
 	}
 }
@@ -181,21 +181,25 @@ func count(in map[subject]*Change, which subject, ids ...int64) {
 	found.IDs = append(found.IDs, ids...)
 }
 
-// text is nil, or text of at most so many characters. Only a column that may be NULL may be empty.
-func (r *row) text(name string, most int, null bool) any {
-	value := r.value(name)
-	if value == nil && null {
-		return nil
-	}
-	s, ok := r.raw(name, value)
+// text is text of at most so many characters, and not empty.
+func (r *row) text(name string, most int) string {
+	s, ok := r.raw(name, r.value(name))
 	switch {
 	case !ok:
-	case s == "" && !null:
+	case s == "":
 		r.refuse(name, "is empty")
 	case utf8.RuneCountInString(s) > most:
 		r.refuse(name, fmt.Sprintf("has more than %d characters", most))
 	}
 	return s
+}
+
+// textOrNull is nil, or text of at most so many characters, which may be none.
+func (r *row) textOrNull(name string, most int) any {
+	if value := r.value(name); value == nil || value == "" {
+		return value
+	}
+	return r.text(name, most)
 }
 
 // raw is text of any length.
@@ -232,16 +236,14 @@ func (r *row) address() string {
 // clocks are the forms in which SQLite may hold a time, with any fraction of a second.
 var clocks = []string{time.DateTime, time.DateTime + "Z07:00", time.DateTime + "Z0700", time.DateTime + "Z07", time.DateTime + " Z07:00"}
 
-// time is nil, or the instant in a column; without a zone it is UTC.
-func (r *row) time(name string, null bool) any {
+// time is the instant in a column; without a zone it is UTC.
+func (r *row) time(name string) time.Time {
 	place := r.column(name)
 	var t time.Time
 	switch value := r.values[place].(type) {
 	case nil:
-		if !null {
-			r.refuse(name, "is NULL")
-		}
-		return nil
+		r.refuse(name, "is NULL")
+		return t
 	case time.Time:
 		t = value
 		if r.table.columns[place].found == naive {
@@ -251,11 +253,11 @@ func (r *row) time(name string, null bool) any {
 		var ok bool
 		if t, ok = r.parse(name, value); !ok {
 			r.refuse(name, "is no time")
-			return nil
+			return t
 		}
 	default:
 		r.refuse(name, "is no time")
-		return nil
+		return t
 	}
 	if t = clock.Normal(t); t.Year() < 1 || t.Year() > 9999 {
 		r.refuse(name, "is outside the years 1 to 9999")
@@ -398,10 +400,16 @@ var hashes = regexp.MustCompile(`^\$2[abxy]?\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}
 
 func (r *row) user() []any {
 	r.users[r.id] = true
-	created, updated, login := r.time("created_at", false), r.time("updated_at", false), r.time("last_login_at", true)
-	email, hash := r.address(), r.text("hashed_password", 255, false)
+	created, updated := r.time("created_at"), r.time("updated_at")
+	latest := later(r.now, created)
+	var login any
+	if r.value("last_login_at") != nil {
+		t := r.time("last_login_at")
+		login, latest = t, later(latest, t)
+	}
+	email, hash := r.address(), r.text("hashed_password", 255)
 	active, admin, deleted := r.flag("is_active"), r.flag("is_admin"), r.flag("is_deleted")
-	name, bio, avatar := r.text("name", 128, true), r.text("bio", 512, true), r.text("avatar_url", 255, true)
+	name, bio, avatar := r.textOrNull("name", 128), r.textOrNull("bio", 512), r.textOrNull("avatar_url", 255)
 	preferences := r.object("preferences")
 	if r.failed {
 		return nil
@@ -409,7 +417,7 @@ func (r *row) user() []any {
 	k := keyOf(email)
 	r.accounts[k] = append(r.accounts[k], account{r.id, deleted})
 	r.changed("public_id", "given")
-	if s, _ := hash.(string); !hashes.MatchString(s) {
+	if !hashes.MatchString(hash) {
 		count(r.notes, subject{"users", "hashed_password", "no password will ever match it: the person needs a reset"}, r.id)
 	}
 	var deletedAt, cutoff any
@@ -418,26 +426,22 @@ func (r *row) user() []any {
 		r.changed("deleted_at", "set to updated_at, for the account is deleted")
 	}
 	if deleted || !active {
-		cutoff = r.latest(created, login)
+		cutoff = latest
 		r.changed("tokens_valid_after", "set to now, for the account is deleted or disabled")
 	}
 	return []any{r.id, created, updated, uuid.New(), email, hash, active, admin, deleted, deletedAt, login, cutoff, name, bio, avatar, preferences}
 }
 
-// latest is now, or a later one of the times.
-func (r *row) latest(times ...any) time.Time {
-	latest := r.now
-	for _, value := range times {
-		if t, ok := value.(time.Time); ok && t.After(latest) {
-			latest = t
-		}
+func later(t, other time.Time) time.Time {
+	if other.After(t) {
+		return other
 	}
-	return latest
+	return t
 }
 
 func (r *row) file() []any {
-	created, updated := r.time("created_at", false), r.time("updated_at", false)
-	filename, contentType := r.text("filename", 255, false), r.text("content_type", 128, false)
+	created, updated := r.time("created_at"), r.time("updated_at")
+	filename, contentType := r.text("filename", 255), r.text("content_type", 128)
 	size, ok := r.value("size").(int64)
 	switch {
 	case r.value("size") == nil:
@@ -460,11 +464,11 @@ func (r *row) file() []any {
 
 // reset returns nothing for a row that another one makes superfluous.
 func (r *row) reset() []any {
-	used := r.time("used_at", false)
-	email, nonce := r.address(), r.text("nonce", 64, false)
-	stamp := func(name string) any {
+	used := r.time("used_at")
+	email, nonce := r.address(), r.text("nonce", 64)
+	stamp := func(name string) time.Time {
 		if r.table.columns[r.column(name)].found != "" {
-			return r.time(name, false)
+			return r.time(name)
 		}
 		r.changed(name, "set to used_at")
 		return used
@@ -474,7 +478,7 @@ func (r *row) reset() []any {
 		return nil
 	}
 	if r.removed == nil {
-		r.single(keyOf(email, nonce.(string)), used.(time.Time))
+		r.single(keyOf(email, nonce), used)
 	}
 	return []any{r.id, created, updated, email, nonce, used}
 }
@@ -496,10 +500,10 @@ func (r *row) single(k key, used time.Time) {
 const removed = "removed: the same address and nonce was used earlier"
 
 func (r *row) token() []any {
-	created, updated, expires := r.time("created_at", false), r.time("updated_at", false), r.time("expires_at", false)
-	jti := r.text("jti", 255, false)
-	if s, ok := jti.(string); ok && !r.failed {
-		k := keyOf(s)
+	created, updated, expires := r.time("created_at"), r.time("updated_at"), r.time("expires_at")
+	jti := r.text("jti", 255)
+	if !r.failed {
+		k := keyOf(jti)
 		if first, ok := r.tokens[k]; ok {
 			r.refuse("jti", fmt.Sprintf("is that of row %d, too", first))
 		} else {

@@ -197,11 +197,13 @@ func TestRun_KilledAtRandom(t *testing.T) {
 					check(t, err)
 					check(t, cmd.Start())
 					lines := bufio.NewScanner(output)
-					for lines.Scan() && lines.Text() != "ready" { //nolint:revive // What the test prints comes first.
+					for lines.Scan() && lines.Text() != "ready" { // What the test prints comes first.
+						continue
 					}
 					began, moment := time.Now(), rand.N(span)
 					kill := time.AfterFunc(moment, func() { _ = cmd.Process.Kill() })
-					for lines.Scan() { //nolint:revive // It ends with the process.
+					for lines.Scan() { // It ends with the process.
+						continue
 					}
 					err = cmd.Wait()
 					kill.Stop()

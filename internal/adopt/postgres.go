@@ -36,9 +36,9 @@ func (a *adoption) postgresRelations(ctx context.Context) (found []relation, unk
 		}
 		types := make(map[string]string, len(columns))
 		for _, c := range columns {
-			types[c[0].(string)] = c[1].(string)
+			types[fmt.Sprint(c[0])] = fmt.Sprint(c[1])
 		}
-		found = append(found, relation{r[0].(string), r[1].(string), types})
+		found = append(found, relation{fmt.Sprint(r[0]), fmt.Sprint(r[1]), types})
 	}
 	unknown, err = list[string](ctx, a.db, dependents)
 	if err != nil {
@@ -115,7 +115,7 @@ func (a *adoption) grant(ctx context.Context) error {
 		return nil
 	}
 	for _, pair := range newTables {
-		statements, err := list[string](ctx, a.db, `WITH t AS (SELECT * FROM pg_class WHERE relnamespace = `+here+` AND relname = '`+prefix+`' || $2)
+		statements, err := list[string](ctx, a.db, `WITH t AS (SELECT oid, relowner, relacl FROM pg_class WHERE relnamespace = `+here+` AND relname = '`+prefix+`' || $2)
 			SELECT s FROM (
 				SELECT 0 AS n, format('ALTER TABLE %I OWNER TO %I', $1::text, pg_get_userbyid(relowner)) AS s FROM t WHERE pg_get_userbyid(relowner) <> current_user
 				UNION ALL SELECT 1, format('GRANT %s ON %I TO %s%s', privilege_type, $1::text, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,

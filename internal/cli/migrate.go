@@ -37,6 +37,7 @@ func (a *app) migrateCommand() *cobra.Command {
 				return a.withStore(cmd.Context(), func(s *models.Store) error { return a.migrateStatus(cmd.Context(), s) }, models.WithReadOnly())
 			},
 		},
+		a.adoptCommand(),
 	)
 	return migrate
 }
