@@ -117,7 +117,7 @@ func (a *adoption) inspect(ctx context.Context) (*Report, error) {
 	}
 	report := &Report{Database: a.db.Name(), Dialect: a.db.Dialect(), Sequences: []Sequence{}}
 	if a.shape.alembic {
-		revisions, err := list[string](ctx, a.db, "SELECT version_num FROM alembic_version ORDER BY 1")
+		revisions, err := list[string](ctx, a.db, "SELECT version_num FROM "+alembicTable+" ORDER BY 1")
 		if err != nil {
 			return nil, err
 		}
@@ -240,11 +240,11 @@ func Run(ctx context.Context, db *database.DB, m *migration.Migrator, report *Re
 		if err := a.lock(ctx, report); err != nil {
 			return err
 		}
-		if err := saved.check(ctx, db); err != nil {
-			return err
-		}
 		found, err := a.inspect(ctx)
 		if err != nil {
+			return err
+		}
+		if err := saved.check(ctx, db); err != nil {
 			return err
 		}
 		if !reflect.DeepEqual(found, report) {
@@ -257,7 +257,7 @@ func Run(ctx context.Context, db *database.DB, m *migration.Migrator, report *Re
 		return nil
 	})
 	if err != nil {
-		if !committing {
+		if !committing || ctx.Err() != nil { // else the commit may have happened
 			err = errors.Join(err, saved.remove())
 		}
 		return Result{}, err
@@ -276,12 +276,9 @@ func (a *adoption) lock(ctx context.Context, report *Report) error {
 	if a.db.Dialect() != dialect.Postgres {
 		return nil // The transaction has begun as a writer's.
 	}
-	tables := make([]string, 0, len(report.Tables)+1)
+	tables := make([]string, 0, len(report.Tables))
 	for _, t := range report.Tables {
 		tables = append(tables, t.Name)
-	}
-	if report.Alembic != nil {
-		tables = append(tables, "alembic_version")
 	}
 	err := execute(ctx, a.db,
 		"SET TRANSACTION ISOLATION LEVEL READ COMMITTED", // to see what was committed while it waited
@@ -338,7 +335,7 @@ func (a *adoption) replace(ctx context.Context, m *migration.Migrator, report *R
 	}
 	drops = append(drops, a.shape.leftover...)
 	if a.shape.alembic {
-		drops = append(drops, "DROP TABLE alembic_version")
+		drops = append(drops, "DROP TABLE "+alembicTable)
 	}
 	if err := execute(ctx, a.db, drops...); err != nil {
 		return fmt.Errorf("drop the old tables: %w", err)

@@ -16,6 +16,7 @@ import (
 	"github.com/reviewpoint/models"
 	"github.com/reviewpoint/models/internal/adopt"
 	"github.com/reviewpoint/models/internal/database"
+	"github.com/reviewpoint/models/internal/dbtest"
 )
 
 // changes are those of a report that have a column, or all of one kind, as text.
@@ -475,4 +476,27 @@ func TestRun_Schema(t *testing.T) {
 	take(t, old)
 	equal(t, "the other table", query(t, db, "SELECT count(*) FROM public.users"), []string{"0"})
 	equal(t, "users", query(t, old, "SELECT count(*) FROM users WHERE public_id IS NOT NULL"), []string{"6"})
+}
+
+// TestInspect_Encoding refuses a database that cannot hold every text.
+func TestInspect_Encoding(t *testing.T) {
+	t.Parallel()
+	address := dbtest.Postgres(t)
+	admin := open(t, address)
+	u, err := url.Parse(address)
+	check(t, err)
+	name := strings.TrimPrefix(u.Path, "/") + "_ascii"
+	execute(t, admin, "CREATE DATABASE "+name+" ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+	t.Cleanup(func() {
+		_, err := admin.ExecContext(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)")
+		check(t, err)
+	})
+	u.Path = "/" + name
+	db, err := database.Open(t.Context(), u.String(), database.Options{})
+	check(t, err)
+	defer db.Close()
+	check(t, load(db, "postgres.sql"))
+	if _, err := adopt.Inspect(t.Context(), db, adopt.Options{}); err == nil || !strings.Contains(err.Error(), "SQL_ASCII") {
+		t.Errorf("the answer is %v, want the encoding", err)
+	}
 }
