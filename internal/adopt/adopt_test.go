@@ -132,6 +132,11 @@ func TestRun(t *testing.T) {
 			equal(t, table, actual(t, db, table), want[table])
 		}
 		checkFresh(t, db)
+		known := "SELECT count(*) FROM sqlite_stat1 WHERE tbl = 'files' AND stat LIKE '30 %' AND idx = 'file_user_id_filename'"
+		if db.Dialect() == dialect.Postgres {
+			known = "SELECT count(*) FROM pg_class WHERE relname = 'files' AND reltuples = 30"
+		}
+		equal(t, "what the planner knows", query(t, db, known), []string{"1"})
 		for _, table := range []string{"users", "files"} {
 			ids := query(t, db, "SELECT CAST(public_id AS text) FROM "+table)
 			for _, id := range ids {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,6 +59,23 @@ func TestRun_ChangedSince(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestInspect_Snapshot holds that what is written meanwhile is not seen in part.
+func TestInspect_Snapshot(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, other *database.DB, url string) {
+		want := inspect(t, other)
+		var written atomic.Bool
+		db := openWith(t, url, database.Options{ReadOnly: true, Before: func(query string) {
+			if strings.Contains(query, "filename") && !written.Swap(true) {
+				execute(t, other, newRow("users", 100, nil), newRow("files", 100, map[string]string{"user_id": "100"}))
+			}
+		}})
+		if got := inspect(t, db); !reflect.DeepEqual(got, want) || !written.Load() {
+			t.Errorf("the report is %+v, want %+v", got, want)
+		}
+	})
 }
 
 // TestRun_WrittenAfterBackup writes what the report does not show when the backup has been made.

@@ -184,6 +184,7 @@ func TestRun_Values(t *testing.T) {
 			newRow("users", 107, map[string]string{"hashed_password": "'$2b$12$short'"}),
 			newRow("users", 108, map[string]string{"is_active": "false", "last_login_at": "'2999-01-01 00:00:00'"}),
 			newRow("users", 109, map[string]string{"is_deleted": "true", "updated_at": "'2024-05-06 07:08:09+00:00'"}),
+			newRow("users", 110, map[string]string{"is_active": "false", "created_at": "'2998-01-01 00:00:00'"}),
 			newRow("users", -5, nil),
 			newRow("files", 100, map[string]string{"size": "NULL"}),
 			newRow("files", 101, map[string]string{"size": "9223372036854775807", "filename": text(255), "user_id": "-5"}),
@@ -194,7 +195,7 @@ func TestRun_Values(t *testing.T) {
 			"users.email":       {"address put into its normal form 2 []"},
 			"files.size":        {"NULL becomes 0 1 []"},
 			"users.deleted_at":  {"set to updated_at, for the account is deleted 2 []"},
-			"users.public_id":   {"given 17 []"},
+			"users.public_id":   {"given 18 []"},
 		} {
 			table, column, _ := strings.Cut(what, ".")
 			if got := changes(report, table, column); !slices.Equal(got, want) {
@@ -233,6 +234,10 @@ func TestRun_Values(t *testing.T) {
 			case 108:
 				if got := u.TokensValidAfter; got == nil || got.Year() != 2999 {
 					t.Errorf("the tokens are refused up to %v, want the last login", got)
+				}
+			case 110:
+				if got := u.TokensValidAfter; got == nil || got.Year() != 2998 {
+					t.Errorf("the tokens are refused up to %v, want no time before the creation", got)
 				}
 			case 109:
 				if got := u.DeletedAt; got == nil || got.Format(time.DateTime) != "2024-05-06 07:08:09" {
