@@ -35,7 +35,7 @@ func (a *app) migrateCommand(devURL string) *cobra.Command {
 	migrate.PersistentFlags().StringVar(&a.devURL, "dev-url", devURL, "`URL` of a PostgreSQL database to try migrations on; nothing stays there (default $ATLAS_DEV_URL, or the database itself, or a throw-away server)")
 	migrate.AddCommand(
 		a.planCommand(), a.lintCommand(), a.hashCommand(),
-		a.applyCommand(), a.statusCommand(), a.downCommand(), a.verifyCommand(),
+		a.applyCommand(), a.statusCommand(), a.downCommand(), a.verifyCommand(), a.adoptCommand(),
 	)
 	return migrate
 }
@@ -400,7 +400,7 @@ func (a *app) agree(ctx context.Context, warning string) error {
 	case err != nil && !errors.Is(err, io.EOF):
 		return err
 	case strings.TrimSpace(typed) != "yes":
-		return errors.New("yes was not typed, so nothing was changed (--yes does not ask)")
+		return errors.New("nobody said yes, so nothing was changed; scripts say --yes")
 	}
 	return nil
 }
