@@ -219,7 +219,7 @@ func (m *Migrator) checkOurs(ctx context.Context) error {
 		return err
 	}
 	if len(tables) > 0 {
-		return fmt.Errorf("%w: found table %q: name an empty database, or one that these migrations made", ErrForeign, tables[0])
+		return fmt.Errorf("%w: found table %q: name an empty database, or one that these migrations made; `reviewpoint migrate adopt` takes over one of the Python application", ErrForeign, tables[0])
 	}
 	return nil
 }
