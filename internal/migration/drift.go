@@ -1,10 +1,12 @@
 package migration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -33,7 +35,8 @@ func inspectState(ctx context.Context, db *database.DB) (snapshot, error) {
 	return snapshot{tables, others}, err
 }
 
-const othersSQLite = `SELECT type || ' ' || name, sql FROM sqlite_master WHERE type IN ('trigger', 'view')`
+const othersSQLite = `SELECT type || ' ' || name, sql FROM sqlite_master WHERE type IN ('trigger', 'view')
+	UNION ALL SELECT 'clauses of ' || type || ' ' || name, sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL AND name NOT LIKE 'atlas!_%' ESCAPE '!'`
 
 // Those that belong to an extension do not count.
 const othersPostgres = `WITH own AS (SELECT current_schema()::regnamespace AS schema, quote_ident(current_schema()) || '.' AS prefix)
@@ -43,10 +46,16 @@ SELECT name, replace(definition, prefix, '') FROM own, LATERAL (
 	UNION ALL SELECT 'trigger ' || t.tgname || ' of ' || c.relname, pg_get_triggerdef(t.oid, true), 'pg_class'::regclass, c.oid FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE c.relnamespace = schema AND NOT t.tgisinternal
 	UNION ALL SELECT 'rule ' || r.rulename || ' of ' || c.relname, pg_get_ruledef(r.oid), 'pg_class'::regclass, c.oid FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE c.relnamespace = schema AND r.rulename <> '_RETURN'
 	UNION ALL SELECT 'policy ' || p.polname || ' of ' || c.relname, concat_ws(' ', p.polcmd, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)), 'pg_class'::regclass, c.oid FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE c.relnamespace = schema
-	UNION ALL SELECT 'row security of ' || relname, 'on', 'pg_class'::regclass, oid FROM pg_class WHERE relnamespace = schema AND relrowsecurity
+	UNION ALL SELECT 'row security of ' || relname, CASE WHEN relforcerowsecurity THEN 'forced' ELSE 'on' END, 'pg_class'::regclass, oid FROM pg_class WHERE relnamespace = schema AND relrowsecurity
 	UNION ALL SELECT 'sequence ' || relname, '', 'pg_class'::regclass, oid FROM pg_class c WHERE relnamespace = schema AND relkind = 'S' AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i'))
 	UNION ALL SELECT 'index ' || c.relname, 'not valid', 'pg_class'::regclass, c.oid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE c.relnamespace = schema AND NOT i.indisvalid
 	UNION ALL SELECT 'constraint ' || conname || ' of ' || conrelid::regclass, 'not validated', 'pg_constraint'::regclass, oid FROM pg_constraint WHERE connamespace = schema AND NOT convalidated
+	UNION ALL SELECT 'foreign key ' || conname || ' of ' || relname, 'deferrable', 'pg_constraint'::regclass, f.oid FROM pg_constraint f JOIN pg_class c ON c.oid = conrelid WHERE relnamespace = schema AND contype = 'f' AND condeferrable
+	UNION ALL SELECT DISTINCT 'triggers of ' || relname || ', foreign keys among them,', 'disabled', 'pg_class'::regclass, c.oid FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid WHERE relnamespace = schema AND tgenabled <> 'O'
+	UNION ALL SELECT 'unlogged ' || relname, '', 'pg_class'::regclass, oid FROM pg_class WHERE relnamespace = schema AND relkind = 'r' AND relpersistence = 'u'
+	UNION ALL SELECT 'collation of column ' || relname || '.' || attname, collname, 'pg_class'::regclass, c.oid FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid JOIN pg_type t ON t.oid = atttypid JOIN pg_collation l ON l.oid = attcollation WHERE relnamespace = schema AND relkind = 'r' AND attcollation <> typcollation
+	UNION ALL SELECT 'collation of index ' || c.relname || ', column ' || a.attname, collname, 'pg_class'::regclass, c.oid FROM pg_index i JOIN pg_class c ON c.oid = indexrelid CROSS JOIN unnest(indkey, indcollation) AS k (number, coll) JOIN pg_attribute a ON a.attrelid = indrelid AND attnum = number JOIN pg_collation l ON l.oid = k.coll WHERE c.relnamespace = schema AND k.coll <> attcollation
+	UNION ALL SELECT 'type ' || typname, typtype::text, 'pg_type'::regclass, t.oid FROM pg_type t WHERE typnamespace = schema AND (typtype IN ('e', 'd', 'r') OR typtype = 'c' AND EXISTS (SELECT FROM pg_class c WHERE c.oid = typrelid AND relkind = 'c'))
 ) AS found WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = found.catalog AND d.objid = found.oid AND d.deptype = 'e')`
 
 // inspectOthers returns the definitions of triggers, views and the like.
@@ -66,10 +75,27 @@ func inspectOthers(ctx context.Context, db *database.DB) (others map[string]stri
 		if err := rows.Scan(&name, &definition); err != nil {
 			return nil, fmt.Errorf("inspect %s: %w", db.Name(), err)
 		}
+		if strings.HasPrefix(name, "clauses of ") {
+			if definition = clauses(definition); definition == "" {
+				continue
+			}
+		}
 		others[name] = strings.Join(strings.Fields(definition), " ")
 	}
 	return others, rows.Err()
 }
+
+// clauses returns those of a table or index of SQLite that Atlas's packages do not read. The rest of the
+// text may be written in several ways.
+func clauses(definition string) string {
+	definition = literal.ReplaceAllString(definition, "''")
+	return strings.ToUpper(strings.Join(clause.FindAllString(definition, -1), ", "))
+}
+
+var (
+	literal = regexp.MustCompile(`'(?:[^']|'')*'`)
+	clause  = regexp.MustCompile(`(?i)\bCOLLATE\s+\S+?\b|\b(?:NOT\s+)?DEFERRABLE(?:\s+INITIALLY\s+\w+)?|\bON\s+CONFLICT\s+\w+`)
+)
 
 // Drift names every difference between the database and what its applied migrations make. A file that
 // stopped half-way is not looked into: Apply goes on with it.
@@ -134,9 +160,9 @@ func differences(ctx context.Context, db *database.DB, is, should snapshot) ([]s
 	for _, change := range changes {
 		out = append(out, describe(change)...)
 	}
-	if db.Dialect() == dialect.SQLite {
-		out = append(out, looseDifferences(is.schema, should.schema)...)
-	}
+	out = append(out, looseDifferences(is.schema, should.schema, db.Dialect() == dialect.SQLite, out)...)
+	slices.Sort(out)
+	out = slices.Compact(out)
 	for _, name := range slices.Sorted(maps.Keys(should.others)) {
 		if definition, ok := is.others[name]; !ok {
 			out = append(out, name+" is missing")
@@ -165,6 +191,8 @@ func describe(change schema.Change) []string {
 			out = append(out, describePart(c.T.Name, inner))
 		}
 		return out
+	case *schema.AddObject, *schema.DropObject, *schema.ModifyObject:
+		return nil // A type, which inspectOthers has found.
 	}
 	return []string{fmt.Sprintf("%T", change)}
 }
@@ -197,9 +225,9 @@ func describePart(table string, change schema.Change) string {
 	case *schema.ModifyForeignKey:
 		return "foreign key " + c.From.Symbol + " of " + table + " differs in " + kinds(c.Change)
 	case *schema.AddCheck:
-		return "check " + c.C.Name + " of " + table + missing
+		return "check " + cmp.Or(c.C.Name, c.C.Expr) + " of " + table + missing
 	case *schema.DropCheck:
-		return "check " + c.C.Name + " of " + table + extra
+		return "check " + cmp.Or(c.C.Name, c.C.Expr) + " of " + table + extra
 	case *schema.ModifyCheck:
 		return "check " + c.From.Name + " of " + table + ": " + c.From.Expr + " should be " + c.To.Expr
 	}
@@ -235,9 +263,9 @@ func kinds(change schema.ChangeKind) string {
 	return strings.Join(out, ", ")
 }
 
-// looseDifferences finds what Atlas takes for equal in SQLite: checks of one name, types of one
-// affinity, and an id that is not AUTOINCREMENT.
-func looseDifferences(is, should *schema.Schema) []string {
+// looseDifferences finds what Atlas takes for equal: checks of one name and, in SQLite, types of one
+// affinity, and an id that is not AUTOINCREMENT. What is said already is not said again.
+func looseDifferences(is, should *schema.Schema, isSQLite bool, said []string) []string {
 	var out []string
 	for _, want := range should.Tables {
 		got, ok := is.Table(want.Name)
@@ -258,12 +286,12 @@ func looseDifferences(is, should *schema.Schema) []string {
 			if !ok {
 				continue
 			}
-			if !strings.EqualFold(found.Type.Raw, column.Type.Raw) {
-				out = append(out, "column "+want.Name+"."+column.Name+" differs in type")
+			line := "column " + want.Name + "." + column.Name + " differs in "
+			if isSQLite && !strings.EqualFold(found.Type.Raw, column.Type.Raw) && !slices.ContainsFunc(said, func(s string) bool { return strings.HasPrefix(s, line) }) {
+				out = append(out, line+"type")
 			}
 		}
 	}
-	slices.Sort(out)
 	return out
 }
 
