@@ -37,6 +37,8 @@ func TestLint_Indexes(t *testing.T) {
 		{"unique of an index", things + "CREATE UNIQUE INDEX things_size ON things (size);\n", "ALTER TABLE things ADD CONSTRAINT things_size_key UNIQUE USING INDEX things_size;\n", ""},
 		{"unique column", things, "ALTER TABLE things ADD COLUMN code text UNIQUE;\n", "1 PG105"},
 		{"unique of a table of the file", things, "CREATE TABLE more (id bigint NOT NULL, code text);\nALTER TABLE more ADD PRIMARY KEY (id), ADD UNIQUE (code);\n", ""},
+		{"allowed as Atlas calls it", things, "-- atlas:nolint concurrent_index\n\nCREATE UNIQUE INDEX things_size ON things (size);\n", "3 MF101, 3 PG101 nolint"},
+		{"a comment between the words", things, "CREATE /* big */ INDEX things_size ON things (size);\nDROP -- big\nINDEX things_name;\n", "1 PG101, 2 PG102"},
 		{"the words in a comment", things, "ALTER TABLE things /* CONCURRENTLY */ ADD COLUMN note text; -- CREATE INDEX x ON things (size)\n", ""},
 	})
 }
