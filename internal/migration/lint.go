@@ -246,9 +246,6 @@ func (l *linter) run(ctx context.Context, file migrate.File) (*script, error) {
 // renamed makes of what looks like a thing dropped and another one added what it is. A statement that
 // renames does nothing else.
 func renamed(sql tokens, changes schema.Changes) schema.Changes {
-	if sql.at(0, "ALTER", "INDEX") {
-		return nil
-	}
 	i, ok := sql.altersTable()
 	if !ok || !sql.at(i, "RENAME") {
 		return changes

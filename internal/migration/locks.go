@@ -357,43 +357,43 @@ func (c *catalog) of(index int64) (constraint, bool) {
 
 // master is what SQLite knows and Atlas does not ask.
 type master struct {
-	triggers  map[string]string // their tables by their names
-	sequences map[string]int64  // of tables with AUTOINCREMENT
+	triggers  []string
+	sequences map[string]int64 // of tables with AUTOINCREMENT
 }
 
 func readMaster(ctx context.Context, db *database.DB) (*master, error) {
-	read := &master{triggers: make(map[string]string), sequences: make(map[string]int64)}
-	err := eachRow(ctx, db, "SELECT name, tbl_name, 0 FROM sqlite_master WHERE type = 'trigger'", func(name, table string, _ int64) {
-		read.triggers[name] = table
-	})
+	triggers, err := scanStrings(ctx, db, "SELECT name FROM sqlite_master WHERE type = 'trigger' ORDER BY name")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read sqlite_master: %w", err)
 	}
-	if exists, err := scanStrings(ctx, db, "SELECT name FROM sqlite_master WHERE name = 'sqlite_sequence'"); err != nil || len(exists) == 0 {
-		return read, err
+	read := &master{triggers: triggers, sequences: make(map[string]int64)}
+	exists, err := scanStrings(ctx, db, "SELECT name FROM sqlite_master WHERE name = 'sqlite_sequence'")
+	if err != nil {
+		return nil, fmt.Errorf("read sqlite_master: %w", err)
 	}
-	return read, eachRow(ctx, db, "SELECT name, '', seq FROM sqlite_sequence ORDER BY rowid", func(name, _ string, seq int64) {
-		if _, ok := read.sequences[name]; !ok { // SQLite heeds the first row of a name alone.
-			read.sequences[name] = seq
-		}
-	})
+	if len(exists) > 0 {
+		err = read.readSequences(ctx, db)
+	}
+	return read, err
 }
 
-func eachRow(ctx context.Context, db *database.DB, query string, each func(a, b string, n int64)) (err error) {
-	rows, err := db.QueryContext(ctx, query)
+func (m *master) readSequences(ctx context.Context, db *database.DB) (err error) {
+	rows, err := db.QueryContext(ctx, "SELECT name, CAST(COALESCE(seq, 0) AS integer) FROM sqlite_sequence ORDER BY rowid")
 	if err != nil {
-		return fmt.Errorf("read sqlite_master: %w", err)
+		return fmt.Errorf("read sqlite_sequence: %w", err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var (
-			a, b string
-			n    int64
+			name string
+			seq  int64
 		)
-		if err := rows.Scan(&a, &b, &n); err != nil {
-			return fmt.Errorf("read sqlite_master: %w", err)
+		if err := rows.Scan(&name, &seq); err != nil {
+			return fmt.Errorf("read sqlite_sequence: %w", err)
 		}
-		each(a, b, n)
+		if _, ok := m.sequences[name]; !ok { // SQLite heeds the first row of a name alone.
+			m.sequences[name] = seq
+		}
 	}
 	return rows.Err()
 }
@@ -649,7 +649,7 @@ func (o ownRules) checkIndexes(r *report, step *step) {
 func (o ownRules) checkWritten(r *report, step *step) {
 	for _, table := range o.older(step) {
 		name := step.after.catalog.relations[table].name
-		if !step.rewrites(table) || step.sql.at(0, "TRUNCATE") {
+		if !step.rewrites(table) {
 			continue
 		}
 		retyped, computed := step.sql.retyped(), step.computed(name)
@@ -792,9 +792,8 @@ func (o ownRules) checkRebuild(r *report, rebuilt *rebuild) {
 		r.found[len(r.found)-1].SuggestFix(fmt.Sprintf("Before the CREATE: INSERT INTO sqlite_sequence (name, seq) SELECT '%s', seq FROM sqlite_sequence WHERE name = '%s';", rebuilt.temporary, name), nil)
 	}
 	drop := o.steps[rebuilt.drop]
-	for _, trigger := range slices.Sorted(maps.Keys(drop.before.master.triggers)) {
-		_, kept := drop.after.master.triggers[trigger]
-		if _, again := last.triggers[trigger]; !kept && !again && strings.EqualFold(drop.before.master.triggers[trigger], name) {
+	for _, trigger := range drop.before.master.triggers {
+		if !slices.Contains(drop.after.master.triggers, trigger) && !slices.Contains(last.triggers, trigger) {
 			r.add(create, "RP104", "The rebuild of table %q drops its trigger %q, and does not make it again", name, trigger)
 		}
 	}

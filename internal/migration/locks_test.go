@@ -30,6 +30,7 @@ func TestLint_Indexes(t *testing.T) {
 		{"drop concurrently in a transaction", things, "DROP INDEX CONCURRENTLY things_name;\n", "1 PG103"},
 		{"drop with its table", things, "-- atlas:nolint DS102\nDROP TABLE things;\n", "2 DS102 nolint"},
 		{"primary key", "CREATE TABLE bare (id bigint NOT NULL);\n", "ALTER TABLE bare ADD PRIMARY KEY (id);\n", "1 PG104"},
+		{"primary key of a column that may be NULL", "CREATE TABLE bare (id bigint);\n", "ALTER TABLE bare ADD PRIMARY KEY (id);\n", "1 MF104, 1 PG104"},
 		{"primary key of an index", "CREATE TABLE bare (id bigint NOT NULL);\nCREATE UNIQUE INDEX bare_id ON bare (id);\n", "ALTER TABLE bare ADD CONSTRAINT bare_key PRIMARY KEY USING INDEX bare_id;\n", ""},
 		{"primary key of an index that may be NULL", "CREATE TABLE bare (id bigint);\nCREATE UNIQUE INDEX bare_id ON bare (id);\n", "ALTER TABLE bare ADD PRIMARY KEY USING INDEX bare_id;\n", "1 MF104, 1 PG304"},
 		{"primary key of an index that is checked", "CREATE TABLE bare (id bigint CHECK (id IS NOT NULL));\nCREATE UNIQUE INDEX bare_id ON bare (id);\n", "ALTER TABLE bare ADD PRIMARY KEY USING INDEX bare_id;\n", ""},
@@ -37,6 +38,8 @@ func TestLint_Indexes(t *testing.T) {
 		{"unique of an index", things + "CREATE UNIQUE INDEX things_size ON things (size);\n", "ALTER TABLE things ADD CONSTRAINT things_size_key UNIQUE USING INDEX things_size;\n", ""},
 		{"unique column", things, "ALTER TABLE things ADD COLUMN code text UNIQUE;\n", "1 PG105"},
 		{"unique of a table of the file", things, "CREATE TABLE more (id bigint NOT NULL, code text);\nALTER TABLE more ADD PRIMARY KEY (id), ADD UNIQUE (code);\n", ""},
+		{"allowed as Atlas calls it", things, "-- atlas:nolint concurrent_index\n\nCREATE UNIQUE INDEX things_size ON things (size);\n", "3 MF101, 3 PG101 nolint"},
+		{"a comment between the words", things, "CREATE /* big */ INDEX things_size ON things (size);\nDROP -- big\nINDEX things_name;\n", "1 PG101, 2 PG102"},
 		{"the words in a comment", things, "ALTER TABLE things /* CONCURRENTLY */ ADD COLUMN note text; -- CREATE INDEX x ON things (size)\n", ""},
 	})
 }
@@ -46,6 +49,7 @@ func TestLint_Constraints(t *testing.T) {
 	checkLinted(t, dialect.Postgres, []linted{
 		{"check", things, "ALTER TABLE things ADD CONSTRAINT things_big CHECK (size > 0);\n", "1 PG305"},
 		{"check not valid", things, "ALTER TABLE things ADD CONSTRAINT things_big CHECK (size > 0) NOT VALID;\n", ""},
+		{"check not valid beside something else", things, "ALTER TABLE things ADD CONSTRAINT things_big CHECK (size > 0) NOT VALID, ALTER name SET NOT NULL;\n", "1 MF104, 1 PG303"},
 		{"validate", things + "ALTER TABLE things ADD CONSTRAINT things_big CHECK (size > 0) NOT VALID;\n", "ALTER TABLE things VALIDATE CONSTRAINT things_big;\n", ""},
 		{"validate at once", things, "ALTER TABLE things ADD CONSTRAINT things_big CHECK (size > 0) NOT VALID;\nALTER TABLE things VALIDATE CONSTRAINT things_big;\n", "2 PG305"},
 		{"check on a new column", things, "ALTER TABLE things ADD COLUMN code text CHECK (code <> '');\n", "1 PG305"},
@@ -91,10 +95,14 @@ func TestLint_Outside(t *testing.T) {
 		one = "CREATE INDEX CONCURRENTLY things_size ON things (size);\n"
 		two = "CREATE INDEX CONCURRENTLY things_both ON things (size, name);\n"
 	)
+	checkLinted(t, dialect.SQLite, []linted{
+		{"pragmas and one statement", things, outside + "PRAGMA foreign_keys = off;\nALTER TABLE things ADD COLUMN note text;\n", "4 RP101"},
+	})
 	checkLinted(t, dialect.Postgres, []linted{
 		{"one that could be inside", things, outside + "ALTER TABLE things ADD COLUMN note text;\n", ""},
 		{"two", things, outside + one + two, "4 RP101"},
 		{"drop what failed, and create", things, outside + "DROP INDEX CONCURRENTLY IF EXISTS things_size;\n" + one, ""},
+		{"two, and one that may run again", things, outside + one + two + "DROP INDEX CONCURRENTLY IF EXISTS things_name;\n", "4 RP101"},
 		{"create if it is not there, twice", things, outside + strings.ReplaceAll(one+two, "CONCURRENTLY", "CONCURRENTLY IF NOT EXISTS"), ""},
 		{"one of them could be inside", things, outside + "ALTER TABLE things ADD COLUMN IF NOT EXISTS note text;\n" + one, "3 RP101"},
 		{"a setting", things, outside + "SET lock_timeout = '5s';\n" + one, ""},
@@ -121,6 +129,7 @@ var retyped = []struct {
 	{"numeric(10,2)", "numeric(12,4)", true, false},
 	{"numeric(10,2)", "numeric(11,4)", true, true},
 	{"numeric(12,2)", "numeric(10,2)", true, true},
+	{"numeric(10,4)", "numeric(12,2)", true, true},
 	{"numeric", "numeric(10,2)", true, true},
 	{"timestamptz(3)", "timestamptz(6)", false, false},
 	{"timestamptz(3)", "timestamptz", false, false},
@@ -165,34 +174,42 @@ var retyped = []struct {
 	{"bytea", "text", true, false},
 }
 
+// set is the statement that changes the type of a column.
+func set(table, column, to string) string {
+	using := ""
+	if to == "boolean" || to == "jsonb" || to == "integer" {
+		using = fmt.Sprintf(" USING %s::%s", column, to)
+	}
+	return fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET DATA TYPE %s%s;\n", table, column, to, using)
+}
+
 func TestLint_Types(t *testing.T) {
 	t.Parallel()
-	var all []linted
-	for _, change := range retyped {
-		var codes []string
+	columns, file, codes := make([]string, len(retyped)), "", []string(nil)
+	for i, change := range retyped {
+		column := fmt.Sprintf("value_%d", i)
+		columns[i] = column + " " + change.from
+		file += set("typed", column, change.to)
 		if change.rewrites {
-			codes = append(codes, "2 PG301")
+			codes = append(codes, fmt.Sprintf("%d PG301", i+1))
 		}
 		if change.loses {
-			codes = append(codes, "2 RP102")
+			codes = append(codes, fmt.Sprintf("%d RP102", i+1))
 		}
-		using := ""
-		if change.to == "boolean" || change.to == "jsonb" || change.to == "integer" {
-			using = " USING value::" + change.to
-		}
-		all = append(all, linted{
-			change.from + " to " + change.to, fmt.Sprintf("CREATE TABLE typed (id bigint, value %s);\n", change.from),
-			fmt.Sprintf("-- The type.\nALTER TABLE typed ALTER COLUMN value SET DATA TYPE %s%s;\n", change.to, using), strings.Join(codes, ", "),
-		})
 	}
-	checkLinted(t, dialect.Postgres, append(all, []linted{
+	checkLinted(t, dialect.Postgres, []linted{
+		{"all", "CREATE TABLE typed (" + strings.Join(columns, ", ") + ");\n", file, strings.Join(codes, ", ")},
 		{"a table of the file", things, "CREATE TABLE more (id bigint);\nALTER TABLE more ALTER id TYPE integer;\n", ""},
+		{"a column that is NOT NULL", things, "ALTER TABLE things ALTER size TYPE bigint;\n", "1 PG301"},
+		{"a column called type", "CREATE TABLE typed (type integer);\n", "ALTER TABLE typed ALTER type SET DEFAULT 1, ADD COLUMN public_id uuid DEFAULT gen_random_uuid();\n", "1 PG302"},
 		{"an index is built anew", things, "ALTER TABLE things ALTER name TYPE text COLLATE \"C\";\n", "1 PG301"},
+		{"the index of a constraint is built anew", "CREATE TABLE typed (value text UNIQUE);\n", "ALTER TABLE typed ALTER value TYPE text COLLATE \"C\";\n", "1 PG301"},
 		{"an index is kept", "CREATE TABLE typed (value varchar(10) UNIQUE);\n", "ALTER TABLE typed ALTER value TYPE varchar(20);\n", ""},
 		{"a check is tried again", "CREATE TABLE typed (value varchar(10) CHECK (value <> ''));\n", "ALTER TABLE typed ALTER value TYPE varchar(20);\n", "1 PG305"},
 		{"a check is tried while writing", "CREATE TABLE typed (value integer CHECK (value > 0) UNIQUE);\n", "ALTER TABLE typed ALTER value TYPE bigint;\n", "1 PG301"},
+		{"a check is added as well", "CREATE TABLE typed (value integer CONSTRAINT positive CHECK (value > 0));\n", "ALTER TABLE typed ALTER value TYPE bigint, DROP CONSTRAINT positive, ADD CONSTRAINT positive CHECK (value > 1);\n", "1 PG301, 1 PG305"},
 		{"a default as well", "CREATE TABLE typed (value integer);\n", "ALTER TABLE typed ALTER value TYPE bigint, ADD COLUMN public_id uuid DEFAULT gen_random_uuid();\n", "1 PG301, 1 PG302"},
-	}...))
+	})
 }
 
 // The rules rest on what PostgreSQL does in the transaction that lints. This asks it elsewhere: on a
@@ -208,11 +225,7 @@ func TestLint_RulesAreTrue(t *testing.T) {
 			return query[string](t, t.Context(), db, "SELECT pg_relation_filenode($1)::text", name)[0]
 		}
 		before := node()
-		using := ""
-		if change.to == "boolean" || change.to == "jsonb" || change.to == "integer" {
-			using = " USING value::" + change.to
-		}
-		execute(t, db, fmt.Sprintf("ALTER TABLE %s ALTER value TYPE %s%s", name, change.to, using))
+		execute(t, db, set(name, "value", change.to))
 		if rewritten := node() != before; rewritten != change.rewrites {
 			t.Errorf("from %s to %s: written anew is %t, want %t", change.from, change.to, rewritten, change.rewrites)
 		}
@@ -271,7 +284,7 @@ func TestLint_Rebuild(t *testing.T) {
 		{"the trigger of another table", rebuilt + "CREATE TABLE others (id integer);\n" + strings.ReplaceAll(trigger, "things", "others"), carry + create + copied + replace, ""},
 		{"a column is not copied", rebuilt, carry + create + "INSERT INTO new_things (id, size) SELECT id, size FROM things;\n" + replace, "2 RP105"},
 		{"nothing is copied", rebuilt, carry + create + replace, "2 RP105"},
-		{"all is copied", rebuilt, carry + create + "INSERT INTO new_things SELECT *, NULL FROM things;\n" + replace, ""}, //nolint:unqueryvet // As somebody may write it.
+		{"all is copied", rebuilt, carry + create + "INSERT INTO new_things SELECT *, NULL FROM things;\n" + replace, ""}, //nolint:unqueryvet // The star is what is tried.
 		{"in two parts", rebuilt, carry + create + "INSERT INTO new_things (\"id\", `size`, [name]) SELECT id, size, name FROM things WHERE id < 5;\nREPLACE INTO new_things (id, size, name) SELECT id, size, name FROM things;\n" + replace, ""},
 		{"a column is dropped", rebuilt, carry + strings.Replace(create, "`name` text NULL, ", "", 1) + "INSERT INTO new_things (id, size) SELECT id, size FROM things;\n" + replace, "2 DS103"},
 		{"a column becomes NOT NULL", rebuilt, carry + strings.Replace(create, "`name` text NULL", "`name` text NOT NULL", 1) + copied + replace, "2 LT101"},
@@ -281,6 +294,7 @@ func TestLint_Rebuild(t *testing.T) {
 		{"a new column is filled", rebuilt, carry + strings.Replace(create, "`note` text NULL", "`note` text NOT NULL", 1) + strings.NewReplacer("`size`) SELECT", "`size`, `note`) SELECT", "`size` FROM", "`size`, '' FROM").Replace(copied) + replace, ""},
 		{"a type that loses", rebuilt, carry + strings.Replace(create, "`size` real", "`size` integer", 1) + copied + replace, "2 RP102"},
 		{"a length that loses", rebuilt, carry + strings.Replace(create, "`name` text", "`name` varchar(10)", 1) + copied + replace, "2 RP102"},
+		{"a type that is the same by another name", strings.Replace(rebuilt, "`size` real", "`size` double", 1), carry + create + copied + replace, ""},
 		{"a type that does not", rebuilt, carry + strings.Replace(create, "`size` real", "`size` double", 1) + copied + replace, ""},
 		{"an index that is made again", rebuilt + "CREATE UNIQUE INDEX things_name ON things (name);\n", carry + create + copied + replace + "CREATE UNIQUE INDEX things_name ON things (name);\n", ""},
 		{"an index that becomes unique", rebuilt + "CREATE INDEX things_name ON things (name);\n", carry + create + copied + replace + "CREATE UNIQUE INDEX things_name ON things (name);\n", "6 MF102"},
@@ -315,11 +329,30 @@ func TestLint_SaferRebuild(t *testing.T) {
 	}
 }
 
-// Serial to identity is what Atlas cannot compare.
+// What Atlas cannot compare is said, and the rest is looked at all the same.
 func TestLint_Incomparable(t *testing.T) {
 	t.Parallel()
 	checkLinted(t, dialect.Postgres, []linted{
-		{"serial to identity", "CREATE TABLE counted (id bigserial PRIMARY KEY);\n", "ALTER TABLE counted ALTER id DROP DEFAULT;\nDROP SEQUENCE counted_id_seq;\nALTER TABLE counted ALTER id ADD GENERATED BY DEFAULT AS IDENTITY;\n", ""},
-		{"partitions", "CREATE TABLE parted (id bigint) PARTITION BY RANGE (id);\n", "DROP TABLE parted;\nCREATE TABLE parted (id bigint);\n", "1 DS102"},
+		{"a column becomes generated", things, "ALTER TABLE things DROP COLUMN size, ADD COLUMN size integer GENERATED ALWAYS AS (1) STORED, ADD CHECK (id > 0);\n", "1 PG305, 1 RP106, 1 RP107"},
 	})
+}
+
+// A server that counts no scans makes lint say more, not less.
+func TestLint_Uncounted(t *testing.T) {
+	t.Parallel()
+	db := open(t, dbtest.Postgres(t)+"&options=-c%20track_counts%3Doff")
+	dev, err := migration.DevOn(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dev.Close() })
+	findings, err := migration.LintFrom(dev, t.Context(), []migrate.File{local("1_before.sql", things), local("2_file.sql", "ALTER TABLE things ALTER name SET NOT NULL, ADD CHECK (size > 0);\n")}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var codes []string
+	for _, finding := range findings {
+		codes = append(codes, finding.Code)
+	}
+	equal(t, "codes", codes, []string{"MF104", "PG303", "PG305"})
 }
