@@ -248,3 +248,23 @@ func adoptWhole(ctx context.Context, t *testing.T, db *database.DB) error {
 	_, err = adopt.Run(ctx, db, m, report, adopt.Options{})
 	return err
 }
+
+// TestRun_BackupFails leaves neither a change nor a file.
+func TestRun_BackupFails(t *testing.T) {
+	t.Parallel()
+	url := fixture(t, dialect.SQLite)
+	ctx, cancel := context.WithCancel(t.Context())
+	db := openWith(t, url, database.Options{Before: func(query string) {
+		if strings.HasPrefix(query, "VACUUM") {
+			cancel()
+		}
+	}})
+	before := dump(t, db)
+	if _, err := adopt.Run(ctx, db, migrator(t, db), inspect(t, db), adopt.Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("the answer is %v, want that of the context", err)
+	}
+	equal(t, "the database afterwards", dump(t, db), before)
+	if found := backups(t, url); len(found) > 0 {
+		t.Errorf("it left %q", found)
+	}
+}
