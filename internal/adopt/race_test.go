@@ -248,3 +248,25 @@ func adoptWhole(ctx context.Context, t *testing.T, db *database.DB) error {
 	_, err = adopt.Run(ctx, db, m, report, adopt.Options{})
 	return err
 }
+
+// TestRun_BackupFails leaves neither a change nor a file.
+func TestRun_BackupFails(t *testing.T) {
+	t.Parallel()
+	url := fixture(t, dialect.SQLite)
+	db := openWith(t, url, database.Options{Before: func(query string) {
+		if !strings.HasPrefix(query, "VACUUM") {
+			return
+		}
+		for _, path := range backups(t, url) {
+			check(t, os.WriteFile(path, []byte("SQLite does not overwrite this"), 0o600))
+		}
+	}})
+	before := dump(t, db)
+	if _, err := adopt.Run(t.Context(), db, migrator(t, db), inspect(t, db), adopt.Options{}); err == nil || !strings.Contains(err.Error(), "so nothing was changed") {
+		t.Errorf("the answer is %v, want that the backup failed", err)
+	}
+	equal(t, "the database afterwards", dump(t, db), before)
+	if found := backups(t, url); len(found) > 0 {
+		t.Errorf("it left %q", found)
+	}
+}

@@ -515,3 +515,15 @@ func TestInspect_Encoding(t *testing.T) {
 		t.Errorf("the answer is %v, want the encoding", err)
 	}
 }
+
+// TestRun_EmptyAccount has a table for the account of migrations, as after a first one that failed.
+func TestRun_EmptyAccount(t *testing.T) {
+	t.Parallel()
+	fresh := open(t, empty(t, dialect.SQLite))
+	_, err := migrator(t, fresh).Apply(t.Context())
+	check(t, err)
+	db := open(t, fixture(t, dialect.SQLite))
+	execute(t, db, query(t, fresh, "SELECT sql FROM sqlite_master WHERE name = 'atlas_schema_revisions'")...)
+	take(t, db)
+	checkFresh(t, db)
+}
