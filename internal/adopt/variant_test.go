@@ -16,6 +16,7 @@ import (
 	"github.com/reviewpoint/models"
 	"github.com/reviewpoint/models/internal/adopt"
 	"github.com/reviewpoint/models/internal/database"
+	"github.com/reviewpoint/models/internal/migration"
 	"github.com/reviewpoint/models/internal/dbtest"
 )
 
@@ -520,7 +521,7 @@ func TestInspect_Encoding(t *testing.T) {
 func TestRun_EmptyAccount(t *testing.T) {
 	t.Parallel()
 	fresh := open(t, empty(t, dialect.SQLite))
-	_, err := migrator(t, fresh).Apply(t.Context())
+	_, err := migrator(t, fresh).Apply(t.Context(), migration.Options{})
 	check(t, err)
 	db := open(t, fixture(t, dialect.SQLite))
 	execute(t, db, query(t, fresh, "SELECT sql FROM sqlite_master WHERE name = 'atlas_schema_revisions'")...)

@@ -107,7 +107,7 @@ func inspect(ctx context.Context, db *database.DB) (*schema.Schema, error) {
 	}
 	exclude := []string{revisionsTable}
 	if db.Dialect() == dialect.Postgres {
-		const ofExtensions = "SELECT relname FROM pg_class c WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND " + extension
+		const ofExtensions = "SELECT relname FROM pg_class c WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'p') AND " + extension
 		found, err := scanStrings(ctx, db, ofExtensions)
 		if err != nil {
 			return nil, fmt.Errorf("inspect %s: %w", db.Name(), err)
@@ -119,8 +119,30 @@ func inspect(ctx context.Context, db *database.DB) (*schema.Schema, error) {
 		return nil, fmt.Errorf("inspect %s: %w", db.Name(), err)
 	}
 	found.Name = ""
+	for _, table := range found.Tables {
+		nameIndexes(table)
+	}
 	return found, nil
 }
+
+// nameIndexes names the indexes that SQLite has made for UNIQUE in a CREATE TABLE: Atlas would do so on
+// one side of a comparison alone.
+func nameIndexes(table *schema.Table) {
+	for _, index := range table.Indexes {
+		if !strings.HasPrefix(index.Name, "sqlite_autoindex_") {
+			continue
+		}
+		index.Name = table.Name
+		for _, part := range index.Parts {
+			if part.C != nil {
+				index.Name += "_" + part.C.Name
+			}
+		}
+	}
+}
+
+// errUnreadable is the error of a file that cannot be taken apart.
+var errUnreadable = errors.New("migration cannot be read")
 
 // statements takes a file apart as Atlas does for the dialect.
 func statements(ctx context.Context, db *database.DB, file migrate.File) ([]*migrate.Stmt, error) {
@@ -130,7 +152,7 @@ func statements(ctx context.Context, db *database.DB, file migrate.File) ([]*mig
 	}
 	found, err := migrate.FileStmtDecls(driver, file)
 	if err != nil {
-		return nil, fmt.Errorf("migration %s cannot be read: %w", file.Name(), err)
+		return nil, fmt.Errorf("%w: %s: %w", errUnreadable, file.Name(), err)
 	}
 	return found, nil
 }

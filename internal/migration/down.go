@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type Down struct {
 	Destroys   []string // what is lost, in words; none if no data goes
 	Keeps      []string // files whose changes of rows are not undone
 	target     snapshot
+	status     []File // when it was planned
 }
 
 // errNothingApplied is the error of PlanDown where there is nothing to undo.
@@ -30,7 +32,7 @@ var errNothingApplied = errors.New("no migration is applied: there is nothing to
 // of them). What it does is computed from what the files make with and without those to undo. It
 // changes nothing, and returns ErrDrift if the database is not what the files make.
 func (m *Migrator) PlanDown(ctx context.Context, dev *Dev, to string, n int) (*Down, error) {
-	status, err := m.Status(ctx)
+	account, status, err := m.account(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -51,8 +53,10 @@ func (m *Migrator) PlanDown(ctx context.Context, dev *Dev, to string, n int) (*D
 	switch {
 	case applied == 0:
 		return nil, errNothingApplied
-	case left < 0:
+	case left < 0 || n < 0:
 		return nil, fmt.Errorf("only %d migrations are applied: give a number up to that", applied)
+	case account[0].Type.Has(migrate.RevisionTypeBaseline) && (left == 0 || status[left-1].Version < account[0].Version):
+		return nil, fmt.Errorf("migration %s is the baseline that the account of this database begins with: what is before it cannot be undone", account[0].Version)
 	case left == applied:
 		return nil, fmt.Errorf("migration %s is the last that is applied: there is nothing after it to undo", to)
 	}
@@ -63,7 +67,7 @@ func (m *Migrator) PlanDown(ctx context.Context, dev *Dev, to string, n int) (*D
 	if err != nil {
 		return nil, err
 	}
-	down.Files = slices.Clone(status[left:applied])
+	down.status, down.Files = status, slices.Clone(status[left:applied])
 	slices.Reverse(down.Files)
 	return down, nil
 }
@@ -101,7 +105,7 @@ func (m *Migrator) computeDown(ctx context.Context, dev *Dev, left, applied int)
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(all, func(s *migrate.Stmt) bool { return changesRows(s.Text) }) {
+		if slices.ContainsFunc(all, func(s *migrate.Stmt) bool { return changesRows(s.Text, file) }) {
 			down.Keeps = append(down.Keeps, file.Name())
 		}
 	}
@@ -109,14 +113,19 @@ func (m *Migrator) computeDown(ctx context.Context, dev *Dev, left, applied int)
 	return down, err
 }
 
-// changesRows reports whether a statement changes rows, other than by copying a table that is built anew.
-func changesRows(statement string) bool {
-	return rowChange.MatchString(statement) && !tableCopy.MatchString(statement)
+// changesRows reports whether a statement of a file changes rows, other than by copying a table that the
+// file builds anew.
+func changesRows(statement string, file migrate.File) bool {
+	if copied := tableCopy.FindStringSubmatch(statement); copied != nil {
+		again := regexp.MustCompile("(?i)\\bALTER\\s+TABLE\\s+[`\"]?new_" + cmp.Or(copied[1], copied[2]) + "[`\"]?\\s+RENAME\\s+TO\\b")
+		return !again.Match(file.Bytes())
+	}
+	return rowChange.MatchString(statement)
 }
 
 var (
-	rowChange = regexp.MustCompile(`(?i)^(INSERT|UPDATE|DELETE|TRUNCATE|COPY|MERGE|WITH|DO|CALL|SELECT)\b`)
-	tableCopy = regexp.MustCompile("(?i)^INSERT\\s+INTO\\s+[`\"]?(new_|sqlite_sequence\\b)")
+	rowChange = regexp.MustCompile(`(?i)^(INSERT|REPLACE|UPDATE|DELETE|TRUNCATE|COPY|MERGE|WITH|DO|CALL|SELECT)\b`)
+	tableCopy = regexp.MustCompile("(?i)^INSERT\\s+INTO\\s+(?:sqlite_sequence\\s.*'new_(\\w+)'|[`\"]?new_(\\w+))")
 )
 
 // planChanges is the SQL of changes, the same for every schema.
@@ -157,6 +166,9 @@ func (m *Migrator) destroys(ctx context.Context, changes []schema.Change) ([]str
 					if p.Change.Is(schema.ChangeType) {
 						column = p.From
 					}
+					if err := m.fillsNulls(c.T, p, note); err != nil {
+						return nil, err
+					}
 				}
 				if column == nil {
 					continue
@@ -168,6 +180,15 @@ func (m *Migrator) destroys(ctx context.Context, changes []schema.Change) ([]str
 		}
 	}
 	return out, nil
+}
+
+// fillsNulls notes a column that becomes NOT NULL: where SQLite builds the table anew, its default takes
+// the place of every NULL. PostgreSQL refuses instead.
+func (m *Migrator) fillsNulls(table *schema.Table, change *schema.ModifyColumn, note func(what, query string) error) error {
+	if m.db.Dialect() != dialect.SQLite || change.To.Type.Null || !change.From.Type.Null {
+		return nil
+	}
+	return note("which values of column "+table.Name+"."+change.To.Name+" were NULL", fmt.Sprintf("SELECT '1' FROM %q WHERE %q IS NULL LIMIT 1", table.Name, change.To.Name))
 }
 
 // Down undoes what PlanDown has planned, in one transaction together with the rows of the account. It
@@ -225,17 +246,29 @@ func (m *Migrator) down(ctx context.Context, plan *Down, opts Options) error {
 		if len(different) > 0 {
 			return fmt.Errorf("it cannot be undone by what can be computed, and nothing was changed: %s: plan a new migration that takes it back", different[0])
 		}
-		rrw, err := openRevisions(ctx, m.db)
-		if err != nil {
+		return m.forget(ctx, plan)
+	})
+}
+
+// forget deletes the rows of the files that were undone, and those that say that a later one failed.
+func (m *Migrator) forget(ctx context.Context, plan *Down) error {
+	rrw, err := openRevisions(ctx, m.db)
+	if err != nil {
+		return err
+	}
+	account, err := rrw.ReadRevisions(ctx)
+	if err != nil {
+		return err
+	}
+	for _, revision := range account {
+		if !nothingDone(revision) && !slices.ContainsFunc(plan.Files, func(f File) bool { return f.Version == revision.Version }) {
+			continue
+		}
+		if err := rrw.DeleteRevision(ctx, revision.Version); err != nil {
 			return err
 		}
-		for _, file := range plan.Files {
-			if err := rrw.DeleteRevision(ctx, file.Version); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // stillLast makes sure that nobody has migrated since the plan was made. ctx carries a transaction
@@ -245,10 +278,10 @@ func (m *Migrator) stillLast(ctx context.Context, plan *Down) error {
 	if err != nil {
 		return err
 	}
-	status = slices.DeleteFunc(status, File.Pending)
-	last := slices.Clone(plan.Files)
-	slices.Reverse(last)
-	if len(status) < len(last) || !slices.EqualFunc(status[len(status)-len(last):], last, func(a, b File) bool { return a.Version == b.Version && a.AppliedAt.Equal(b.AppliedAt) }) {
+	same := func(a, b File) bool {
+		return a.Version == b.Version && a.AppliedAt.Equal(b.AppliedAt) && a.Done == b.Done
+	}
+	if !slices.EqualFunc(status, plan.status, same) || m.halfDone(status) != nil {
 		return errors.New("another process has migrated since this was planned, and nothing was changed: run it again")
 	}
 	return nil

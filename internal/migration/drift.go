@@ -39,7 +39,7 @@ const othersSQLite = `SELECT type || ' ' || name, sql FROM sqlite_master WHERE t
 	UNION ALL SELECT 'clauses of ' || type || ' ' || name, sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL AND name NOT LIKE 'atlas!_%' ESCAPE '!'`
 
 // Those that belong to an extension do not count.
-const othersPostgres = `WITH own AS (SELECT current_schema()::regnamespace AS schema, quote_ident(current_schema()) || '.' AS prefix)
+const othersPostgres = `WITH own AS (SELECT quote_ident(current_schema())::regnamespace AS schema, quote_ident(current_schema()) || '.' AS prefix)
 SELECT name, replace(definition, prefix, '') FROM own, LATERAL (
 	SELECT 'view ' || relname AS name, pg_get_viewdef(oid) AS definition, 'pg_class'::regclass AS catalog, oid FROM pg_class WHERE relnamespace = schema AND relkind IN ('v', 'm')
 	UNION ALL SELECT 'function ' || oid::regprocedure, pg_get_functiondef(oid), 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = schema AND prokind IN ('f', 'p')

@@ -43,8 +43,8 @@ func Verify(ctx context.Context, files fs.FS, tables []*entschema.Table, devs []
 			return nil, err
 		}
 		is, err := dev.replay(ctx, all)
-		if failed, ok := errors.AsType[*failure](err); ok {
-			note([]string{failed.Error()})
+		if errors.As(err, new(*failure)) || errors.Is(err, errUnreadable) {
+			note([]string{err.Error()})
 			continue
 		}
 		if err != nil {
