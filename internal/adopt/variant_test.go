@@ -16,8 +16,8 @@ import (
 	"github.com/reviewpoint/models"
 	"github.com/reviewpoint/models/internal/adopt"
 	"github.com/reviewpoint/models/internal/database"
-	"github.com/reviewpoint/models/internal/migration"
 	"github.com/reviewpoint/models/internal/dbtest"
+	"github.com/reviewpoint/models/internal/migration"
 )
 
 // changes are those of a report that have a column, or all of one kind, as text.
