@@ -1,0 +1,1 @@
+package migration_test
