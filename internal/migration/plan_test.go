@@ -273,7 +273,9 @@ func indexesOf(t testing.TB, db *database.DB) []string {
 func checkKept(t *testing.T, db *database.DB, rows map[string]string, indexes []string, dropped ...string) {
 	t.Helper()
 	gone := func(name string) bool {
-		return slices.ContainsFunc(dropped, func(d string) bool { return name == d || strings.HasPrefix(name, d+" ") || strings.HasSuffix(name, " "+d) })
+		return slices.ContainsFunc(dropped, func(d string) bool {
+			return name == d || strings.HasPrefix(name, d+" ") || strings.HasSuffix(name, " "+d)
+		})
 	}
 	after := rowsOf(t, db)
 	for _, key := range slices.Sorted(maps.Keys(rows)) {
@@ -355,7 +357,9 @@ func planCases() []planCase {
 		{name: "index", codes: map[string]string{"postgres": "PG101"}, change: func(s *wanted) { s.index(files, "file_size", false, "size") }},
 		{name: "unique_index", codes: map[string]string{"sqlite": "MF101", "postgres": "MF101 PG101"}, change: func(s *wanted) { s.index("audit_logs", "auditlog_entity_action", true, "entity", "action") }},
 		{name: "drop_index", codes: map[string]string{"postgres": "PG102"}, dropped: []string{"file_user_id_filename"}, change: func(s *wanted) { s.table(files).Indexes = s.table(files).Indexes[:1] }},
-		{name: "check", codes: map[string]string{"postgres": "PG305"}, change: func(s *wanted) { s.table(files).Annotation.Checks["files_size_at_most"] = "size <= 1000000 OR size > 2000000" }},
+		{name: "check", codes: map[string]string{"postgres": "PG305"}, change: func(s *wanted) {
+			s.table(files).Annotation.Checks["files_size_at_most"] = "size <= 1000000 OR size > 2000000"
+		}},
 		{name: "wider", codes: bothCodes(""), change: func(s *wanted) {
 			name := s.column(users, "name")
 			name.Size, name.SchemaType = 256, text("", 256).SchemaType
@@ -495,7 +499,9 @@ func checkPlanApplied(t *testing.T, url string, folder migration.Folder, tables 
 }
 
 func withoutAccount(all []string) []string {
-	return slices.DeleteFunc(slices.Clone(all), func(line string) bool { return strings.Contains(line, plannedVersion) || strings.Contains(line, "atlas_schema_revisions: ") })
+	return slices.DeleteFunc(slices.Clone(all), func(line string) bool {
+		return strings.Contains(line, plannedVersion) || strings.Contains(line, "atlas_schema_revisions: ")
+	})
 }
 
 // verify verifies the folder and a database, which may be nil.
