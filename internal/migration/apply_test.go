@@ -30,7 +30,8 @@ func withFiles(t testing.TB, more map[string]string) fstest.MapFS {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all := maps.Clone(more)
+		all := make(map[string]string)
+		maps.Copy(all, more)
 		for _, entry := range entries {
 			content, err := fs.ReadFile(sub, entry.Name())
 			if err != nil {
