@@ -80,7 +80,7 @@ func inspectOthers(ctx context.Context, db *database.DB) (others map[string]stri
 				continue
 			}
 		}
-		others[name] = strings.Join(strings.Fields(definition), " ")
+		others[name] = fold(definition)
 	}
 	return others, rows.Err()
 }
@@ -295,11 +295,22 @@ func looseDifferences(is, should *schema.Schema, isSQLite bool, said []string) [
 	return out
 }
 
+// fold makes one space of each white space that is not in quotes.
+func fold(text string) string {
+	parts := strings.Split(text, "'")
+	for i := 0; i < len(parts); i += 2 {
+		parts[i] = spaces.ReplaceAllString(parts[i], " ")
+	}
+	return strings.TrimSpace(strings.Join(parts, "'"))
+}
+
+var spaces = regexp.MustCompile(`\s+`)
+
 func checkTexts(table *schema.Table) map[string]string {
 	out := make(map[string]string)
 	for _, attribute := range table.Attrs {
 		if check, ok := attribute.(*schema.Check); ok {
-			out[check.Name] = strings.Join(strings.Fields(check.Expr), " ")
+			out[check.Name] = fold(check.Expr)
 		}
 	}
 	return out

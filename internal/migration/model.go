@@ -15,8 +15,9 @@ import (
 // model is what a schema means, whichever the dialect: a text for each table, column, key, index and check.
 type model map[string]string
 
-// modelOf describes the tables of a schema as inspected.
-func modelOf(s *schema.Schema) model {
+// modelOf describes the tables of a schema as inspected. normal brings a condition on a table's columns
+// into one form for both dialects.
+func modelOf(s *schema.Schema, normal func(table, condition string) string) model {
 	out := make(model)
 	for _, table := range s.Tables {
 		name := table.Name
@@ -29,7 +30,7 @@ func modelOf(s *schema.Schema) model {
 			out["primary key of "+name] = columnNames(partColumns(table.PrimaryKey.Parts))
 		}
 		for _, index := range table.Indexes {
-			out["index "+index.Name+" of "+name] = indexText(index)
+			out["index "+index.Name+" of "+name] = indexText(index, func(condition string) string { return normal(name, condition) })
 		}
 		for _, key := range table.ForeignKeys {
 			out["foreign key of "+name+" ("+columnNames(key.Columns)+")"] = fmt.Sprintf("to %s (%s), on delete %s, on update %s",
@@ -37,7 +38,7 @@ func modelOf(s *schema.Schema) model {
 		}
 		for check, text := range checkTexts(table) {
 			if typeOfCheck.FindStringSubmatch(check) == nil || !strings.HasPrefix(check, name+"_") || kinds[columnOfCheck(name, check)] == "" {
-				out["check "+check+" of "+name] = plain(text)
+				out["check "+check+" of "+name] = normal(name, text)
 			}
 		}
 	}
@@ -90,7 +91,7 @@ func columnText(table *schema.Table, column *schema.Column, kind string) string 
 		text += ", identity"
 	}
 	if column.Default != nil {
-		text += ", default " + plain(defaultText(column.Default))
+		text += ", default " + defaultText(column.Default)
 	}
 	return text
 }
@@ -128,23 +129,30 @@ func identity(column *schema.Column) bool {
 	return slices.ContainsFunc(column.Attrs, func(a schema.Attr) bool { _, ok := a.(*postgres.Identity); return ok })
 }
 
+// defaultText is that of a default, without the cast and the parentheses that PostgreSQL and SQLite add.
 func defaultText(value schema.Expr) string {
+	var text string
 	switch d := value.(type) {
 	case *schema.Literal:
-		return d.V
+		text = d.V
 	case *schema.RawExpr:
-		return d.X
+		text = d.X
 	}
-	return fmt.Sprintf("%T", value)
+	for strings.HasPrefix(text, "(") && strings.HasSuffix(text, ")") {
+		text = text[1 : len(text)-1]
+	}
+	return cast.ReplaceAllString(text, "")
 }
 
-func indexText(index *schema.Index) string {
+var cast = regexp.MustCompile(`::[a-z ]+(?:\(\d+\))?$`)
+
+func indexText(index *schema.Index, normal func(condition string) string) string {
 	parts := make([]string, 0, len(index.Parts))
 	for _, part := range index.Parts {
 		var text string
 		switch x := part.X.(type) {
 		case *schema.RawExpr:
-			text = plain(x.X)
+			text = fold(x.X)
 		default:
 			text = part.C.Name
 		}
@@ -160,9 +168,9 @@ func indexText(index *schema.Index) string {
 	for _, attribute := range index.Attrs {
 		switch a := attribute.(type) {
 		case *postgres.IndexPredicate:
-			text += " where " + plain(a.P)
+			text += " where " + normal(a.P)
 		case *sqlite.IndexPredicate:
-			text += " where " + plain(a.P)
+			text += " where " + normal(a.P)
 		}
 	}
 	return text
@@ -190,27 +198,6 @@ func action(option schema.ReferenceOption) string {
 	}
 	return string(option)
 }
-
-// plain brings an expression into one form for both dialects, as far as ours need it: PostgreSQL gives
-// it back with casts and parentheses, and LIKE as an operator.
-func plain(expression string) string {
-	parts := strings.Split(quotedNumber.ReplaceAllString(expression, "$1"), "'")
-	for i, part := range parts {
-		if i%2 == 0 { // What stands in quotes stays as it is.
-			part = castAs.ReplaceAllString(part, "$1")
-			part = cast.ReplaceAllString(part, "")
-			part = strings.NewReplacer("!~~", "not like", "~~", "like", "(", "", ")", "", `"`, "", "`", "").Replace(part)
-			parts[i] = strings.ToLower(strings.Join(strings.Fields(part), " "))
-		}
-	}
-	return strings.Join(parts, "'")
-}
-
-var (
-	cast         = regexp.MustCompile(`::(?:character varying|timestamp with(?:out)? time zone|double precision|\w+)(?:\(\d+\))?(?:\[\])?`)
-	quotedNumber = regexp.MustCompile(`'(-?\d+(?:\.\d+)?)'::(?:bigint|smallint|integer|numeric|real|double precision)`)
-	castAs       = regexp.MustCompile(`(?i)CAST\((\w+) AS \w+\)`)
-)
 
 // compareModels names what the two dialects do not have alike.
 func compareModels(sqlite, postgres model) []string {

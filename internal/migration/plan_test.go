@@ -149,7 +149,7 @@ func planFolder(t testing.TB, postgres *migration.Dev) migration.Folder {
 }
 
 // contents are all files below the folder.
-func contents(t testing.TB, folder migration.Folder) map[string]string {
+func textsOf(t testing.TB, folder migration.Folder) map[string]string {
 	t.Helper()
 	out := make(map[string]string)
 	err := filepath.WalkDir(folder.Path, func(path string, entry os.DirEntry, err error) error {
@@ -382,7 +382,7 @@ func TestPlan(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			folder, tables := planFolder(t, postgres), changed(test.change)
-			before := contents(t, folder)
+			before := textsOf(t, folder)
 			refused := plan(t, folder, test.name, tables, migration.PlanOptions{})
 			if got := codes(refused); !maps.Equal(got, test.codes) {
 				t.Errorf("found %v, want %v in\n%s\n%s", got, test.codes, refused[0].SQL, refused[1].SQL)
@@ -394,7 +394,7 @@ func TestPlan(t *testing.T) {
 					}
 				}
 			}
-			if !maps.Equal(contents(t, folder), before) {
+			if !maps.Equal(textsOf(t, folder), before) {
 				t.Fatal("Plan has written something")
 			}
 			var allow []string
@@ -415,7 +415,7 @@ func checkPlanned(t *testing.T, folder migration.Folder, all []migration.Planned
 	if err := folder.Write(all); err != nil {
 		t.Fatal(err)
 	}
-	after := contents(t, folder)
+	after := textsOf(t, folder)
 	for _, name := range []string{"sqlite", "postgres"} {
 		file := name + "/" + plannedVersion + "_" + test.name + ".sql"
 		text, ok := after[file]
@@ -454,7 +454,7 @@ func checkPlanned(t *testing.T, folder migration.Folder, all []migration.Planned
 // checkAgain checks that there is nothing left to plan.
 func checkAgain(t *testing.T, folder migration.Folder, tables []*schema.Table) {
 	t.Helper()
-	before := contents(t, folder)
+	before := textsOf(t, folder)
 	again := plan(t, folder, "again", tables, migration.PlanOptions{})
 	if len(again) != 0 {
 		t.Errorf("planned again: %+v", again)
@@ -462,7 +462,7 @@ func checkAgain(t *testing.T, folder migration.Folder, tables []*schema.Table) {
 	if err := folder.Write(again); err != nil {
 		t.Fatal(err)
 	}
-	if !maps.Equal(contents(t, folder), before) {
+	if !maps.Equal(textsOf(t, folder), before) {
 		t.Error("writing nothing has changed the folder")
 	}
 }
@@ -556,12 +556,12 @@ func TestPlan_Nothing(t *testing.T) {
 // planError is what Plan answers, which must not have written anything.
 func planError(t *testing.T, folder migration.Folder, name string, tables []*schema.Table) error {
 	t.Helper()
-	before := contents(t, folder)
+	before := textsOf(t, folder)
 	out, err := folder.Plan(t.Context(), name, tables, planned, migration.PlanOptions{})
 	if len(out) > 0 && err != nil {
 		t.Errorf("Plan answers both %+v and %v", out, err)
 	}
-	if !maps.Equal(contents(t, folder), before) {
+	if !maps.Equal(textsOf(t, folder), before) {
 		t.Error("Plan has written something")
 	}
 	return err
@@ -731,12 +731,12 @@ func TestPlan_WriteTwice(t *testing.T) {
 	if err := folder.Write(all); err != nil {
 		t.Fatal(err)
 	}
-	before := contents(t, folder)
+	before := textsOf(t, folder)
 	all[0].SQL = "-- another\n"
 	if err := folder.Write(all); !errors.Is(err, os.ErrExist) {
 		t.Errorf("error = %v, want ErrExist", err)
 	}
-	if !maps.Equal(contents(t, folder), before) {
+	if !maps.Equal(textsOf(t, folder), before) {
 		t.Error("a file was replaced, or a draft is left")
 	}
 }
@@ -747,7 +747,6 @@ func TestPlan_Concurrently(t *testing.T) {
 	concurrently := migration.PlanOptions{Concurrently: true, Allow: []string{"MF101", "DS103"}}
 	for _, test := range []struct {
 		name    string
-		defect  string
 		change  func(s *wanted)
 		files   []string // of PostgreSQL: what each does, and what its directive allows
 		dropped []string
@@ -759,24 +758,21 @@ func TestPlan_Concurrently(t *testing.T) {
 			withOrcid(s)
 			s.index("users", "user_orcid", false, "orcid")
 		}},
-		{name: "of_a_dropped_column", defect: "its index is dropped after it, when it has gone with the column", files: []string{" DS103"}, dropped: []string{"used_at", "usedpasswordresettoken_used_at"}, change: func(s *wanted) {
+		{name: "of_a_dropped_column", files: []string{" DS103"}, dropped: []string{"used_at", "usedpasswordresettoken_used_at"}, change: func(s *wanted) {
 			s.drop("used_password_reset_tokens", "used_at")
 			s.table("used_password_reset_tokens").Indexes = s.table("used_password_reset_tokens").Indexes[:1]
 		}},
-		{name: "other_columns", defect: "an index that changes is not made concurrently", files: []string{"DROP", "CREATE"}, change: func(s *wanted) {
+		{name: "other_columns", files: []string{"DROP", "CREATE"}, change: func(s *wanted) {
 			index := s.table("files").Indexes[1]
 			index.Columns = append(index.Columns, s.column("files", "size"))
 		}},
-		{name: "two", defect: "lint objects by RP101 to a file of two indexes", files: []string{"CREATE", "CREATE"}, change: func(s *wanted) {
+		{name: "two", files: []string{"CREATE", "CREATE"}, change: func(s *wanted) {
 			s.index("files", "file_size", false, "size")
 			s.index("users", "user_name", false, "name")
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			if test.defect != "" {
-				t.Skip("defect: " + test.defect)
-			}
 			folder, tables := planFolder(t, postgres), changed(test.change)
 			all := plan(t, folder, test.name, tables, concurrently)
 			var got []string

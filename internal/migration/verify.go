@@ -3,8 +3,11 @@ package migration
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"strings"
 
+	"ariga.io/atlas/sql/migrate"
 	"entgo.io/ent/dialect"
 	entschema "entgo.io/ent/dialect/sql/schema"
 
@@ -22,48 +25,29 @@ type Difference struct {
 // applied files make. It names every difference, and changes nothing. A dialect without a Dev is left out.
 func Verify(ctx context.Context, files fs.FS, tables []*entschema.Table, devs []*Dev, db *database.DB) ([]Difference, error) {
 	var out []Difference
-	models := make(map[string]model)
+	made := make(map[string]snapshot)
+	dirs := make(map[string][]migrate.File)
 	for _, dev := range devs {
-		folder := folderOf(dev.db.Dialect())
-		note := func(found []string) {
-			for _, what := range found {
-				out = append(out, Difference{"folder " + folder, what})
-			}
-		}
-		dir, err := readDir(files, folder)
-		if errors.Is(err, ErrEdited) {
-			note([]string{err.Error()})
-			continue
-		}
+		found, files, is, err := verifyFolder(ctx, files, tables, dev)
 		if err != nil {
 			return nil, err
 		}
-		all, err := dir.Files()
-		if err != nil {
-			return nil, err
+		for _, what := range found {
+			out = append(out, Difference{"folder " + folderOf(dev.db.Dialect()), what})
 		}
-		is, err := dev.replay(ctx, all)
-		if errors.As(err, new(*failure)) || errors.Is(err, errUnreadable) {
-			note([]string{err.Error()})
-			continue
+		if is.schema != nil {
+			made[dev.db.Dialect()], dirs[dev.db.Dialect()] = is, files
 		}
-		if err != nil {
-			return nil, err
-		}
-		should, err := dev.desired(ctx, tables)
-		if err != nil {
-			return nil, err
-		}
-		should.others = is.others // The schema has none; what files add by hand is theirs.
-		found, err := differences(ctx, dev.db, is, should)
-		if err != nil {
-			return nil, err
-		}
-		note(found)
-		models[dev.db.Dialect()] = modelOf(is.schema)
 	}
-	if len(models) == 2 {
-		for _, what := range compareModels(models[dialect.SQLite], models[dialect.Postgres]) {
+	for _, dev := range devs {
+		if dev.db.Dialect() != dialect.Postgres || len(made) < 2 {
+			continue
+		}
+		found, err := dev.compareDialects(ctx, dirs[dialect.Postgres], made[dialect.SQLite], made[dialect.Postgres])
+		if err != nil {
+			return nil, err
+		}
+		for _, what := range found {
 			out = append(out, Difference{"dialects", what})
 		}
 	}
@@ -72,6 +56,69 @@ func Verify(ctx context.Context, files fs.FS, tables []*entschema.Table, devs []
 	}
 	found, err := verifyDatabase(ctx, files, devs, db)
 	return append(out, found...), err
+}
+
+// verifyFolder compares what the files of one dialect make with the schema. It returns no snapshot of files
+// that cannot be run.
+func verifyFolder(ctx context.Context, files fs.FS, tables []*entschema.Table, dev *Dev) (found []string, all []migrate.File, is snapshot, err error) {
+	dir, err := readDir(files, folderOf(dev.db.Dialect()))
+	if errors.Is(err, ErrEdited) {
+		return []string{err.Error()}, nil, is, nil
+	}
+	if err != nil {
+		return nil, nil, is, err
+	}
+	if all, err = dir.Files(); err != nil {
+		return nil, nil, is, err
+	}
+	is, err = dev.replay(ctx, all)
+	if errors.As(err, new(*failure)) || errors.Is(err, errUnreadable) {
+		return []string{err.Error()}, nil, snapshot{}, nil
+	}
+	if err != nil {
+		return nil, nil, is, err
+	}
+	should, err := dev.desired(ctx, tables)
+	if err != nil {
+		return nil, nil, is, err
+	}
+	should.others = is.others // The schema has none; what files add by hand is theirs.
+	found, err = differences(ctx, dev.db, is, should)
+	return found, all, is, err
+}
+
+// compareDialects compares what the files of both dialects make. Conditions are compared as PostgreSQL
+// understands them, so the tables that its files make must be there.
+func (d *Dev) compareDialects(ctx context.Context, files []migrate.File, sqlite, postgres snapshot) (found []string, err error) {
+	err = d.try(ctx, func(ctx context.Context) error {
+		for _, file := range files {
+			if err := runInTx(ctx, d.db, file, nil); err != nil {
+				return err
+			}
+		}
+		normal := func(table, condition string) string { return d.understood(ctx, table, condition) }
+		found = compareModels(modelOf(sqlite.schema, normal), modelOf(postgres.schema, normal))
+		return nil
+	})
+	return found, err
+}
+
+// understood is a condition as PostgreSQL gives it back, or as it is if it does not understand it.
+func (d *Dev) understood(ctx context.Context, table, condition string) string {
+	for _, statement := range []string{
+		"SAVEPOINT condition",
+		fmt.Sprintf("ALTER TABLE %q ADD CONSTRAINT reviewpoint_condition CHECK (%s)", table, condition),
+	} {
+		if _, err := d.db.ExecContext(ctx, statement); err != nil {
+			_, _ = d.db.ExecContext(ctx, "ROLLBACK TO SAVEPOINT condition")
+			return fold(condition)
+		}
+	}
+	texts, err := scanStrings(ctx, d.db, "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'reviewpoint_condition' AND connamespace = quote_ident(current_schema())::regnamespace")
+	if _, undo := d.db.ExecContext(ctx, "ROLLBACK TO SAVEPOINT condition"); err != nil || undo != nil || len(texts) == 0 {
+		return fold(condition)
+	}
+	return strings.TrimPrefix(texts[0], "CHECK ")
 }
 
 // verifyDatabase compares a database with what its applied files make.
