@@ -674,7 +674,7 @@ func (step *step) computed(table string) []string {
 			continue
 		}
 		_, expression := add.C.Default.(*schema.RawExpr)
-		_, domain := add.C.Type.Type.(*postgres.DomainType)
+		_, domain := add.C.Type.Type.(*postgres.UserDefinedType) // so Atlas sees it
 		if expression || domain || computed(add.C) {
 			columns = append(columns, add.C.Name)
 		}
