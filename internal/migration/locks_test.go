@@ -177,8 +177,8 @@ var retyped = []struct {
 	{"bytea", "text", true, false},
 }
 
-// set is the statement that changes the type of a column.
-func set(table, column, to string) string {
+// setType is the statement that changes the type of a column.
+func setType(table, column, to string) string {
 	using := ""
 	if to == "boolean" || to == "jsonb" || to == "integer" {
 		using = fmt.Sprintf(" USING %s::%s", column, to)
@@ -192,7 +192,7 @@ func TestLint_Types(t *testing.T) {
 	for i, change := range retyped {
 		column := fmt.Sprintf("value_%d", i)
 		columns[i] = column + " " + change.from
-		file += set("typed", column, change.to)
+		file += setType("typed", column, change.to)
 		if change.rewrites {
 			codes = append(codes, fmt.Sprintf("%d PG301", i+1))
 		}
@@ -228,7 +228,7 @@ func TestLint_RulesAreTrue(t *testing.T) {
 			return query[string](t, t.Context(), db, "SELECT pg_relation_filenode($1)::text", name)[0]
 		}
 		before := node()
-		execute(t, db, set(name, "value", change.to))
+		execute(t, db, setType(name, "value", change.to))
 		if rewritten := node() != before; rewritten != change.rewrites {
 			t.Errorf("from %s to %s: written anew is %t, want %t", change.from, change.to, rewritten, change.rewrites)
 		}
@@ -263,7 +263,7 @@ func TestLint_RulesAreTrue(t *testing.T) {
 const (
 	rebuilt = "CREATE TABLE `things` (`id` integer NOT NULL PRIMARY KEY AUTOINCREMENT, `name` text NULL, `size` real NOT NULL);\n"
 	carry   = "INSERT INTO sqlite_sequence (name, seq) SELECT 'new_things', seq FROM sqlite_sequence WHERE name = 'things';\n"
-	create  = "CREATE TABLE `new_things` (`id` integer NOT NULL PRIMARY KEY AUTOINCREMENT, `name` text NULL, `size` real NOT NULL, `note` text NULL);\n"
+	remade  = "CREATE TABLE `new_things` (`id` integer NOT NULL PRIMARY KEY AUTOINCREMENT, `name` text NULL, `size` real NOT NULL, `note` text NULL);\n"
 	copied  = "INSERT INTO `new_things` (`id`, `name`, `size`) SELECT `id`, `name`, `size` FROM `things`;\n"
 	replace = "DROP TABLE `things`;\nALTER TABLE `new_things` RENAME TO `things`;\n"
 )
@@ -275,35 +275,35 @@ func TestLint_Rebuild(t *testing.T) {
 		off     = "PRAGMA foreign_keys = off;\n"
 	)
 	checkLinted(t, dialect.SQLite, []linted{
-		{"right", rebuilt, off + carry + create + copied + replace, ""},
-		{"the highest id is forgotten", rebuilt, off + create + copied + replace, "2 RP103"},
-		{"the highest id is carried too late", rebuilt, create + copied + carry + replace, "1 RP103"},
-		{"no id counts", strings.ReplaceAll(rebuilt, "AUTOINCREMENT", ""), strings.ReplaceAll(create+copied+replace, "AUTOINCREMENT", ""), ""},
-		{"another name", rebuilt, strings.ReplaceAll(carry+create+copied+replace, "new_things", "things_2"), ""},
-		{"a table of the file", "SELECT 1;\n", rebuilt + create + "DROP TABLE things;\nALTER TABLE new_things RENAME TO things;\n", ""},
-		{"the trigger is forgotten", rebuilt + trigger, carry + create + copied + replace, "2 RP104"},
-		{"the trigger is made again", rebuilt + trigger, carry + create + copied + replace + trigger, ""},
-		{"the trigger goes on purpose", rebuilt + trigger, "DROP TRIGGER things_kept;\n" + carry + create + copied + replace, ""},
-		{"the trigger of another table", rebuilt + "CREATE TABLE others (id integer);\n" + strings.ReplaceAll(trigger, "things", "others"), carry + create + copied + replace, ""},
-		{"the trigger of another table goes", rebuilt + "CREATE TABLE others (id integer);\n" + strings.ReplaceAll(trigger, "things", "others"), carry + create + copied + replace + "DROP TRIGGER others_kept;\n", ""},
-		{"a column is not copied", rebuilt, carry + create + "INSERT INTO new_things (id, size) SELECT id, size FROM things;\n" + replace, "2 RP105"},
-		{"nothing is copied", rebuilt, carry + create + replace, "2 RP105"},
-		{"all is copied", rebuilt, carry + create + "INSERT INTO new_things SELECT *, NULL FROM things;\n" + replace, ""}, //nolint:unqueryvet // The star is what is tried.
-		{"in two parts", rebuilt, carry + create + "INSERT INTO new_things (\"id\", `size`, [name]) SELECT id, size, name FROM things WHERE id < 5;\nREPLACE INTO new_things (id, size, name) SELECT id, size, name FROM things;\n" + replace, ""},
-		{"a column is dropped", rebuilt, carry + strings.Replace(create, "`name` text NULL, ", "", 1) + "INSERT INTO new_things (id, size) SELECT id, size FROM things;\n" + replace, "2 DS103"},
-		{"a column becomes NOT NULL", rebuilt, carry + strings.Replace(create, "`name` text NULL", "`name` text NOT NULL", 1) + copied + replace, "2 LT101"},
-		{"a column becomes NOT NULL after filling", rebuilt, "UPDATE things SET name = '' WHERE name IS NULL;\n" + carry + strings.Replace(create, "`name` text NULL", "`name` text NOT NULL", 1) + copied + replace, ""},
-		{"a column becomes NOT NULL while copying", rebuilt, carry + strings.Replace(create, "`name` text NULL", "`name` text NOT NULL", 1) + strings.Replace(copied, "SELECT `id`, `name`", "SELECT `id`, IFNULL(`name`, '')", 1) + replace, ""},
-		{"a new column is NOT NULL", rebuilt, carry + strings.Replace(create, "`note` text NULL", "`note` text NOT NULL", 1) + copied + replace, "2 MF103"},
-		{"a new column is filled", rebuilt, carry + strings.Replace(create, "`note` text NULL", "`note` text NOT NULL", 1) + strings.NewReplacer("`size`) SELECT", "`size`, `note`) SELECT", "`size` FROM", "`size`, '' FROM").Replace(copied) + replace, ""},
-		{"a type that loses", rebuilt, carry + strings.Replace(create, "`size` real", "`size` integer", 1) + copied + replace, "2 RP102"},
-		{"a length that loses", rebuilt, carry + strings.Replace(create, "`name` text", "`name` varchar(10)", 1) + copied + replace, "2 RP102"},
-		{"a type that is the same by another name", strings.Replace(rebuilt, "`size` real", "`size` double", 1), carry + create + copied + replace, ""},
-		{"a type that does not", rebuilt, carry + strings.Replace(create, "`size` real", "`size` double", 1) + copied + replace, ""},
-		{"an index that is made again", rebuilt + "CREATE UNIQUE INDEX things_name ON things (name);\n", carry + create + copied + replace + "CREATE UNIQUE INDEX things_name ON things (name);\n", ""},
-		{"an index that becomes unique", rebuilt + "CREATE INDEX things_name ON things (name);\n", carry + create + copied + replace + "CREATE UNIQUE INDEX things_name ON things (name);\n", "6 MF102"},
+		{"right", rebuilt, off + carry + remade + copied + replace, ""},
+		{"the highest id is forgotten", rebuilt, off + remade + copied + replace, "2 RP103"},
+		{"the highest id is carried too late", rebuilt, remade + copied + carry + replace, "1 RP103"},
+		{"no id counts", strings.ReplaceAll(rebuilt, "AUTOINCREMENT", ""), strings.ReplaceAll(remade+copied+replace, "AUTOINCREMENT", ""), ""},
+		{"another name", rebuilt, strings.ReplaceAll(carry+remade+copied+replace, "new_things", "things_2"), ""},
+		{"a table of the file", "SELECT 1;\n", rebuilt + remade + "DROP TABLE things;\nALTER TABLE new_things RENAME TO things;\n", ""},
+		{"the trigger is forgotten", rebuilt + trigger, carry + remade + copied + replace, "2 RP104"},
+		{"the trigger is made again", rebuilt + trigger, carry + remade + copied + replace + trigger, ""},
+		{"the trigger goes on purpose", rebuilt + trigger, "DROP TRIGGER things_kept;\n" + carry + remade + copied + replace, ""},
+		{"the trigger of another table", rebuilt + "CREATE TABLE others (id integer);\n" + strings.ReplaceAll(trigger, "things", "others"), carry + remade + copied + replace, ""},
+		{"the trigger of another table goes", rebuilt + "CREATE TABLE others (id integer);\n" + strings.ReplaceAll(trigger, "things", "others"), carry + remade + copied + replace + "DROP TRIGGER others_kept;\n", ""},
+		{"a column is not copied", rebuilt, carry + remade + "INSERT INTO new_things (id, size) SELECT id, size FROM things;\n" + replace, "2 RP105"},
+		{"nothing is copied", rebuilt, carry + remade + replace, "2 RP105"},
+		{"all is copied", rebuilt, carry + remade + "INSERT INTO new_things SELECT *, NULL FROM things;\n" + replace, ""}, //nolint:unqueryvet // The star is what is tried.
+		{"in two parts", rebuilt, carry + remade + "INSERT INTO new_things (\"id\", `size`, [name]) SELECT id, size, name FROM things WHERE id < 5;\nREPLACE INTO new_things (id, size, name) SELECT id, size, name FROM things;\n" + replace, ""},
+		{"a column is dropped", rebuilt, carry + strings.Replace(remade, "`name` text NULL, ", "", 1) + "INSERT INTO new_things (id, size) SELECT id, size FROM things;\n" + replace, "2 DS103"},
+		{"a column becomes NOT NULL", rebuilt, carry + strings.Replace(remade, "`name` text NULL", "`name` text NOT NULL", 1) + copied + replace, "2 LT101"},
+		{"a column becomes NOT NULL after filling", rebuilt, "UPDATE things SET name = '' WHERE name IS NULL;\n" + carry + strings.Replace(remade, "`name` text NULL", "`name` text NOT NULL", 1) + copied + replace, ""},
+		{"a column becomes NOT NULL while copying", rebuilt, carry + strings.Replace(remade, "`name` text NULL", "`name` text NOT NULL", 1) + strings.Replace(copied, "SELECT `id`, `name`", "SELECT `id`, IFNULL(`name`, '')", 1) + replace, ""},
+		{"a new column is NOT NULL", rebuilt, carry + strings.Replace(remade, "`note` text NULL", "`note` text NOT NULL", 1) + copied + replace, "2 MF103"},
+		{"a new column is filled", rebuilt, carry + strings.Replace(remade, "`note` text NULL", "`note` text NOT NULL", 1) + strings.NewReplacer("`size`) SELECT", "`size`, `note`) SELECT", "`size` FROM", "`size`, '' FROM").Replace(copied) + replace, ""},
+		{"a type that loses", rebuilt, carry + strings.Replace(remade, "`size` real", "`size` integer", 1) + copied + replace, "2 RP102"},
+		{"a length that loses", rebuilt, carry + strings.Replace(remade, "`name` text", "`name` varchar(10)", 1) + copied + replace, "2 RP102"},
+		{"a type that is the same by another name", strings.Replace(rebuilt, "`size` real", "`size` double", 1), carry + remade + copied + replace, ""},
+		{"a type that does not", rebuilt, carry + strings.Replace(remade, "`size` real", "`size` double", 1) + copied + replace, ""},
+		{"an index that is made again", rebuilt + "CREATE UNIQUE INDEX things_name ON things (name);\n", carry + remade + copied + replace + "CREATE UNIQUE INDEX things_name ON things (name);\n", ""},
+		{"an index that becomes unique", rebuilt + "CREATE INDEX things_name ON things (name);\n", carry + remade + copied + replace + "CREATE UNIQUE INDEX things_name ON things (name);\n", "6 MF102"},
 		{"a new table whose name begins alike", rebuilt, "CREATE TABLE new_parts (id integer, name text);\nCREATE UNIQUE INDEX parts_name ON new_parts (name);\nSELECT 1;\nSELECT 2;\nSELECT 3;\n", ""},
-		{"allowed", rebuilt, "-- atlas:nolint RP103 DS103\n" + strings.Replace(create, "`name` text NULL, ", "", 1) + "INSERT INTO new_things (id, size) SELECT id, size FROM things;\n" + replace, "2 DS103 nolint, 2 RP103 nolint"},
+		{"allowed", rebuilt, "-- atlas:nolint RP103 DS103\n" + strings.Replace(remade, "`name` text NULL, ", "", 1) + "INSERT INTO new_things (id, size) SELECT id, size FROM things;\n" + replace, "2 DS103 nolint, 2 RP103 nolint"},
 	})
 }
 
@@ -311,7 +311,7 @@ func TestLint_Rebuild(t *testing.T) {
 func TestLint_SaferRebuild(t *testing.T) {
 	t.Parallel()
 	before := rebuilt + "INSERT INTO things (name, size) VALUES ('a', 1), ('b', 2), ('c', 3);\nDELETE FROM things WHERE id > 1;\n"
-	findings, err := migration.Lint(openDev(t, dialect.SQLite), t.Context(), []migrate.File{local("1_before.sql", before), local("2_rebuild.sql", create+copied+replace)}, 1)
+	findings, err := migration.Lint(openDev(t, dialect.SQLite), t.Context(), []migrate.File{localFile("1_before.sql", before), localFile("2_rebuild.sql", remade+copied+replace)}, 1)
 	if err != nil || len(findings) != 1 || findings[0].Code != "RP103" {
 		t.Fatalf("found %+v, %v", findings, err)
 	}
@@ -319,7 +319,7 @@ func TestLint_SaferRebuild(t *testing.T) {
 	for _, test := range []struct {
 		name, file string
 		want       int
-	}{{"as it was", create + copied + replace, 2}, {"the safer way", safer + "\n" + create + copied + replace, 4}} {
+	}{{"as it was", remade + copied + replace, 2}, {"the safer way", safer + "\n" + remade + copied + replace, 4}} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			db := sqliteFile(t)
@@ -349,7 +349,7 @@ func TestLint_Uncounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dev.Close() })
-	findings, err := migration.Lint(dev, t.Context(), []migrate.File{local("1_before.sql", things), local("2_file.sql", "ALTER TABLE things ALTER name SET NOT NULL, ADD CHECK (size > 0);\n")}, 1)
+	findings, err := migration.Lint(dev, t.Context(), []migrate.File{localFile("1_before.sql", things), localFile("2_file.sql", "ALTER TABLE things ALTER name SET NOT NULL, ADD CHECK (size > 0);\n")}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
