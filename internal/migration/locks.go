@@ -464,6 +464,9 @@ func (r *diagnostics) add(step *performed, code, reason string, args ...any) {
 	r.found = append(r.found, sqlcheck.Diagnostic{Pos: step.statement.Pos, Code: code, Text: fmt.Sprintf(reason, args...)})
 }
 
+// safer says what to do instead of what was added last, where the code alone does not tell.
+func (r *diagnostics) safer(way string) { r.found[len(r.found)-1].SuggestFix(way, nil) }
+
 // older returns the tables that are older than the file and were there before and after the statement, by name.
 func (s *script) older(step *performed) []int64 {
 	var found []int64
@@ -635,6 +638,7 @@ func (o ownRules) checkIndexes(r *diagnostics, step *performed) {
 				r.add(step, "PG105", "Building the index of the constraint %q blocks reads and writes of table %q until it is done", made.name, name)
 			case len(retyped) > 0:
 				r.add(step, "PG301", "Changing the type of %s of table %q builds the index %q anew, and blocks reads and writes until it is done", quoteColumns(retyped), name, index.name)
+				r.safer("DROP INDEX CONCURRENTLY before, and CREATE INDEX CONCURRENTLY after, each" + ownFile + "; or leave the type, and bound it by a CHECK.")
 			}
 		}
 		for oid, index := range before.relations {
@@ -723,6 +727,7 @@ func (o ownRules) checkConstraints(r *diagnostics, step *performed) {
 			case again && step.rewrites(table), again && added.kind == "f":
 			case again:
 				r.add(step, "PG305", "Changing the type of %s tries the constraint %q on all rows again, and blocks reads and writes of table %q until it is done", quoteColumns(retyped), added.name, name)
+				r.safer("Drop the constraint in the same statement, ADD it again NOT VALID, and VALIDATE CONSTRAINT in a later file.")
 			default:
 				r.add(step, codes[added.kind], "The constraint %q is tried on all rows, which blocks %s of table %q until it is done", added.name, blocked[added.kind], name)
 			}
@@ -789,7 +794,7 @@ func (o ownRules) checkRebuild(r *diagnostics, rebuilt *rebuild) {
 	)
 	if autoIncrements(rebuilt.from) && last.sequences[name] < highest {
 		r.add(create, "RP103", "The rebuild of table %q forgets its highest id, so that ids of deleted rows are given again", name)
-		r.found[len(r.found)-1].SuggestFix(fmt.Sprintf("Before the CREATE: INSERT INTO sqlite_sequence (name, seq) SELECT '%s', seq FROM sqlite_sequence WHERE name = '%s';", rebuilt.temporary, name), nil)
+		r.safer(fmt.Sprintf("Before the CREATE: INSERT INTO sqlite_sequence (name, seq) SELECT '%s', seq FROM sqlite_sequence WHERE name = '%s';", rebuilt.temporary, name))
 	}
 	drop := o.steps[rebuilt.drop]
 	for _, trigger := range drop.before.master.triggers {

@@ -209,6 +209,8 @@ func TestLint_Types(t *testing.T) {
 		{"the index of a constraint is built anew", "CREATE TABLE typed (value text UNIQUE);\n", "ALTER TABLE typed ALTER value TYPE text COLLATE \"C\";\n", "1 PG301"},
 		{"an index is kept", "CREATE TABLE typed (value varchar(10) UNIQUE);\n", "ALTER TABLE typed ALTER value TYPE varchar(20);\n", ""},
 		{"a check is tried again", "CREATE TABLE typed (value varchar(10) CHECK (value <> ''));\n", "ALTER TABLE typed ALTER value TYPE varchar(20);\n", "1 PG305"},
+		{"a check is tried later", "CREATE TABLE typed (value varchar(10) CONSTRAINT filled CHECK (value <> ''));\n", "ALTER TABLE typed DROP CONSTRAINT filled, ALTER value TYPE varchar(20), ADD CONSTRAINT filled CHECK (value <> '') NOT VALID;\n", ""},
+		{"a partial index is built anew", "CREATE TABLE typed (value varchar(10), old boolean);\nCREATE INDEX typed_value ON typed (value) WHERE NOT old;\n", "ALTER TABLE typed ALTER value TYPE varchar(20);\n", "1 PG301"},
 		{"a check is tried while writing", "CREATE TABLE typed (value integer CHECK (value > 0) UNIQUE);\n", "ALTER TABLE typed ALTER value TYPE bigint;\n", "1 PG301"},
 		{"a check is added as well", "CREATE TABLE typed (value integer CONSTRAINT positive CHECK (value > 0));\n", "ALTER TABLE typed ALTER value TYPE bigint, DROP CONSTRAINT positive, ADD CONSTRAINT positive CHECK (value > 1);\n", "1 PG301, 1 PG305"},
 		{"a default as well", "CREATE TABLE typed (value integer);\n", "ALTER TABLE typed ALTER value TYPE bigint, ADD COLUMN public_id uuid DEFAULT gen_random_uuid();\n", "1 PG301, 1 PG302"},
