@@ -305,6 +305,9 @@ func (m *Migrator) executeAlone(ctx context.Context, opts Options) error {
 		if err := lock(ctx, m.db, ""); err != nil {
 			return err
 		}
+		defer func() { // It would end with the connection, but only soon.
+			_, _ = m.db.ExecContext(context.WithoutCancel(ctx), fmt.Sprintf("SELECT pg_advisory_unlock(%d)", lockID))
+		}()
 		revisions, file, err := m.first(ctx, opts.To)
 		if err != nil || file == nil || !m.alone(file) {
 			return err
@@ -364,7 +367,7 @@ func (f *failure) Error() string {
 	if f.alone {
 		what = "; what it did before is kept, and the next `migrate apply` goes on from there"
 	}
-	return fmt.Sprintf("migration %s failed at line %d %s: %v", f.file.Name(), line(f.file, f.statement), what, f.err)
+	return fmt.Sprintf("migration %s failed at line %d %s: %v", f.file.Name(), lineOf(f.file, f.statement), what, f.err)
 }
 
 func (f *failure) Unwrap() error { return f.err }

@@ -21,8 +21,8 @@ type byHand struct {
 	want []string // each is said once, and nothing else
 }
 
-// remade is the SQL that builds a table of SQLite anew with another text.
-func remade(table, old, replacement string) string {
+// rebuiltAs is the SQL that builds a table of SQLite anew with another text.
+func rebuiltAs(table, old, replacement string) string {
 	return table + "\x00" + old + "\x00" + replacement
 }
 
@@ -186,35 +186,35 @@ func TestDrift_SQLite(t *testing.T) {
 	const key = "CONSTRAINT `files_users_files` FOREIGN KEY (`user_id`) REFERENCES `users` (`id`) ON UPDATE NO ACTION ON DELETE CASCADE,\n"
 	checkDriftCases(t, dialect.SQLite, []byHand{
 		{name: "column added", sql: "ALTER TABLE users ADD COLUMN extra text", want: []string{"column users.extra should not be there"}},
-		{name: "column generated", sql: remade("files", "`size` integer NOT NULL DEFAULT 0,", "`extent` integer NOT NULL DEFAULT 0, size GENERATED ALWAYS AS (extent) STORED,"), want: []string{"column files.extent should not be there", "column files.size differs in nullability, type, default, generation"}},
+		{name: "column generated", sql: rebuiltAs("files", "`size` integer NOT NULL DEFAULT 0,", "`extent` integer NOT NULL DEFAULT 0, size GENERATED ALWAYS AS (extent) STORED,"), want: []string{"column files.extent should not be there", "column files.size differs in nullability, type, default, generation"}},
 		{name: "column dropped", sql: "DROP INDEX usedpasswordresettoken_used_at; " + "ALTER TABLE used_password_reset_tokens RENAME COLUMN used_at TO at", want: []string{"column used_password_reset_tokens.used_at is missing", "column used_password_reset_tokens.at should not be there", "index usedpasswordresettoken_used_at of used_password_reset_tokens is missing", "check used_password_reset_tokens_used_at_time of used_password_reset_tokens: (datetime(at) IS NOT NULL AND (at GLOB " + moment + " OR (at GLOB " + micro + " AND at NOT GLOB '*.000000+00:00'))) should be (datetime(used_at) IS NOT NULL AND (used_at GLOB " + moment + " OR (used_at GLOB " + micro + " AND used_at NOT GLOB '*.000000+00:00')))"}},
-		{name: "column and check dropped", sql: remade("users", bioCheck, ""), want: []string{"check users_bio_text_512 of users is missing"}},
-		{name: "column without AUTOINCREMENT", sql: remade("audit_logs", " AUTOINCREMENT", ""), want: []string{"primary key of audit_logs differs in AUTOINCREMENT"}},
-		{name: "other type", sql: remade("users", bio, "  `bio` blob NULL,\n"), want: []string{"column users.bio differs in type"}},
-		{name: "type of the same affinity", sql: remade("users", bio, "  `bio` varchar NULL,\n"), want: []string{"column users.bio differs in type"}},
-		{name: "not null", sql: remade("users", bio, "  `bio` text NOT NULL,\n"), want: []string{"column users.bio differs in nullability"}},
-		{name: "null", sql: remade("users", "`email` text NOT NULL", "`email` text NULL"), want: []string{"column users.email differs in nullability"}},
-		{name: "other default", sql: remade("users", "`is_active` bool NOT NULL DEFAULT true", "`is_active` bool NOT NULL DEFAULT false"), want: []string{"column users.is_active differs in default"}},
-		{name: "no default", sql: remade("files", "`size` integer NOT NULL DEFAULT 0", "`size` integer NOT NULL"), want: []string{"column files.size differs in default"}},
-		{name: "collation", sql: remade("users", "`email` text NOT NULL", "`email` text NOT NULL COLLATE NOCASE"), want: []string{"table users is defined otherwise"}},
+		{name: "column and check dropped", sql: rebuiltAs("users", bioCheck, ""), want: []string{"check users_bio_text_512 of users is missing"}},
+		{name: "column without AUTOINCREMENT", sql: rebuiltAs("audit_logs", " AUTOINCREMENT", ""), want: []string{"primary key of audit_logs differs in AUTOINCREMENT"}},
+		{name: "other type", sql: rebuiltAs("users", bio, "  `bio` blob NULL,\n"), want: []string{"column users.bio differs in type"}},
+		{name: "type of the same affinity", sql: rebuiltAs("users", bio, "  `bio` varchar NULL,\n"), want: []string{"column users.bio differs in type"}},
+		{name: "not null", sql: rebuiltAs("users", bio, "  `bio` text NOT NULL,\n"), want: []string{"column users.bio differs in nullability"}},
+		{name: "null", sql: rebuiltAs("users", "`email` text NOT NULL", "`email` text NULL"), want: []string{"column users.email differs in nullability"}},
+		{name: "other default", sql: rebuiltAs("users", "`is_active` bool NOT NULL DEFAULT true", "`is_active` bool NOT NULL DEFAULT false"), want: []string{"column users.is_active differs in default"}},
+		{name: "no default", sql: rebuiltAs("files", "`size` integer NOT NULL DEFAULT 0", "`size` integer NOT NULL"), want: []string{"column files.size differs in default"}},
+		{name: "collation", sql: rebuiltAs("users", "`email` text NOT NULL", "`email` text NOT NULL COLLATE NOCASE"), want: []string{"clauses of table users should not be there: COLLATE NOCASE"}},
 		{name: "index dropped", sql: "DROP INDEX file_user_id_filename", want: []string{"index file_user_id_filename of files is missing"}},
 		{name: "index added", sql: "CREATE INDEX extra ON files (size)", want: []string{"index extra of files should not be there"}},
 		{name: "index made unique", sql: "DROP INDEX file_user_id_filename; CREATE UNIQUE INDEX file_user_id_filename ON files (user_id, filename)", want: []string{"index file_user_id_filename of files differs in uniqueness"}},
 		{name: "index of other columns", sql: "DROP INDEX file_user_id_filename; CREATE INDEX file_user_id_filename ON files (filename, user_id)", want: []string{"index file_user_id_filename of files differs in columns"}},
 		{name: "index downwards", sql: "DROP INDEX file_user_id_filename; CREATE INDEX file_user_id_filename ON files (user_id, filename DESC)", want: []string{"index file_user_id_filename of files differs in columns"}},
-		{name: "index of a collation", sql: "DROP INDEX user_email; CREATE UNIQUE INDEX user_email ON users (email COLLATE NOCASE) WHERE NOT is_deleted", want: []string{"index user_email of users is defined otherwise"}},
+		{name: "index of a collation", sql: "DROP INDEX user_email; CREATE UNIQUE INDEX user_email ON users (email COLLATE NOCASE) WHERE NOT is_deleted", want: []string{"clauses of index user_email should not be there: COLLATE NOCASE"}},
 		{name: "index of an expression", sql: "DROP INDEX user_email; CREATE UNIQUE INDEX user_email ON users (lower(email)) WHERE NOT is_deleted", want: []string{"index user_email of users differs in columns"}},
 		{name: "index without predicate", sql: "DELETE FROM users; DROP INDEX user_email; CREATE UNIQUE INDEX user_email ON users (email)", want: []string{"index user_email of users differs in attributes"}},
 		{name: "index of other predicate", sql: "DELETE FROM users; DROP INDEX user_email; CREATE UNIQUE INDEX user_email ON users (email) WHERE is_active", want: []string{"index user_email of users differs in attributes"}},
-		{name: "check dropped", sql: remade("files", "  CONSTRAINT `files_size_not_negative` CHECK (size >= 0),\n", ""), want: []string{"check files_size_not_negative of files is missing"}},
-		{name: "check added", sql: remade("files", "  CONSTRAINT `files_size_not_negative`", "  CONSTRAINT `extra` CHECK (size > 1),\n  CONSTRAINT `files_size_not_negative`"), want: []string{"check extra of files should not be there"}},
-		{name: "check without a name", sql: remade("files", "  CONSTRAINT `files_size_not_negative`", "  CHECK (size > 1),\n  CONSTRAINT `files_size_not_negative`"), want: []string{"check (size > 1) of files should not be there"}},
-		{name: "check of another text", sql: remade("files", "CHECK (size >= 0)", "CHECK (size >= -1)"), want: []string{"check files_size_not_negative of files: (size >= -1) should be (size >= 0)"}},
-		{name: "foreign key dropped", sql: remade("files", key, ""), want: []string{"foreign key files_users_files of files is missing"}},
-		{name: "foreign key that restricts", sql: remade("files", "ON DELETE CASCADE", "ON DELETE RESTRICT"), want: []string{"foreign key files_users_files of files differs in ON DELETE"}},
-		{name: "foreign key that follows", sql: remade("files", "ON UPDATE NO ACTION", "ON UPDATE CASCADE"), want: []string{"foreign key files_users_files of files differs in ON UPDATE"}},
-		{name: "foreign key that is deferred", sql: remade("files", "ON DELETE CASCADE", "ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED"), want: []string{"table files is defined otherwise"}},
-		{name: "unique constraint", sql: remade("files", key, key+"  UNIQUE (`filename`, `user_id`),\n"), want: []string{"index sqlite_autoindex_files_1 of files should not be there"}},
+		{name: "check dropped", sql: rebuiltAs("files", "  CONSTRAINT `files_size_not_negative` CHECK (size >= 0),\n", ""), want: []string{"check files_size_not_negative of files is missing"}},
+		{name: "check added", sql: rebuiltAs("files", "  CONSTRAINT `files_size_not_negative`", "  CONSTRAINT `extra` CHECK (size > 1),\n  CONSTRAINT `files_size_not_negative`"), want: []string{"check extra of files should not be there"}},
+		{name: "check without a name", sql: rebuiltAs("files", "  CONSTRAINT `files_size_not_negative`", "  CHECK (size > 1),\n  CONSTRAINT `files_size_not_negative`"), want: []string{"check (size > 1) of files should not be there"}},
+		{name: "check of another text", sql: rebuiltAs("files", "CHECK (size >= 0)", "CHECK (size >= -1)"), want: []string{"check files_size_not_negative of files: (size >= -1) should be (size >= 0)"}},
+		{name: "foreign key dropped", sql: rebuiltAs("files", key, ""), want: []string{"foreign key files_users_files of files is missing"}},
+		{name: "foreign key that restricts", sql: rebuiltAs("files", "ON DELETE CASCADE", "ON DELETE RESTRICT"), want: []string{"foreign key files_users_files of files differs in ON DELETE"}},
+		{name: "foreign key that follows", sql: rebuiltAs("files", "ON UPDATE NO ACTION", "ON UPDATE CASCADE"), want: []string{"foreign key files_users_files of files differs in ON UPDATE"}},
+		{name: "foreign key that is deferred", sql: rebuiltAs("files", "ON DELETE CASCADE", "ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED"), want: []string{"clauses of table files should not be there: DEFERRABLE INITIALLY DEFERRED"}},
+		{name: "unique constraint", sql: rebuiltAs("files", key, key+"  UNIQUE (`filename`, `user_id`),\n"), want: []string{"index files_filename_user_id of files should not be there"}},
 		{name: "table added", sql: "CREATE TABLE extra (id integer PRIMARY KEY)", want: []string{"table extra should not be there"}},
 		{name: "table dropped", sql: "DROP TABLE audit_logs", want: []string{"table audit_logs is missing"}},
 		{name: "virtual table", sql: "CREATE VIRTUAL TABLE extra USING rtree (id, low, high)", want: []string{"table extra should not be there", "table extra_node should not be there", "table extra_parent should not be there", "table extra_rowid should not be there"}},

@@ -169,22 +169,22 @@ func (l *linter) lint(ctx context.Context, file migrate.File) ([]Finding, error)
 type script struct {
 	dialect  string
 	file     migrate.File
-	start    *state
-	steps    []*step
+	start    *lookedAt
+	steps    []*performed
 	rebuilds []*rebuild
 }
 
-// step is one statement.
-type step struct {
+// performed is a statement that was run.
+type performed struct {
 	statement     *migrate.Stmt
 	sql           tokens
-	before, after *state
+	before, after *lookedAt
 	changes       schema.Changes
 	problem       error // why Atlas cannot tell what changed
 }
 
-// state is what a statement found or left.
-type state struct {
+// lookedAt is what a statement found or left.
+type lookedAt struct {
 	tables  *schema.Schema
 	catalog *catalog // of PostgreSQL
 	master  *master  // of SQLite
@@ -198,12 +198,12 @@ type rebuild struct {
 	temporary            string // the name that the new table had at first
 }
 
-func (l *linter) look(ctx context.Context) (*state, error) {
+func (l *linter) look(ctx context.Context) (*lookedAt, error) {
 	tables, err := inspect(ctx, l.db)
 	if err != nil {
 		return nil, err
 	}
-	seen := &state{tables: tables}
+	seen := &lookedAt{tables: tables}
 	if l.db.Dialect() == dialect.Postgres {
 		seen.catalog, err = readCatalog(ctx, l.db)
 	} else {
@@ -231,9 +231,9 @@ func (l *linter) run(ctx context.Context, file migrate.File) (*script, error) {
 	err = runInTx(ctx, l.db, file, func(statement *migrate.Stmt) error {
 		after, err := l.look(ctx)
 		if err != nil {
-			return fmt.Errorf("lint %s at line %d: %w", file.Name(), line(file, statement), err)
+			return fmt.Errorf("lint %s at line %d: %w", file.Name(), lineOf(file, statement), err)
 		}
-		next := &step{statement: statement, sql: scan(statement.Text), before: before, after: after}
+		next := &performed{statement: statement, sql: scanSQL(statement.Text), before: before, after: after}
 		if next.changes, next.problem = l.dev.SchemaDiff(before.tables, after.tables); next.problem == nil {
 			next.changes = renamed(next.sql, next.changes)
 		}
@@ -404,7 +404,7 @@ func (s *script) copies(create int, column string) bool {
 
 // finding is what a diagnostic says, in one line each.
 func (s *script) finding(analyzer string, diagnostic sqlcheck.Diagnostic) (Finding, bool) {
-	i := slices.IndexFunc(s.steps, func(step *step) bool { return step.statement.Pos == diagnostic.Pos })
+	i := slices.IndexFunc(s.steps, func(step *performed) bool { return step.statement.Pos == diagnostic.Pos })
 	if i == -1 {
 		return Finding{}, false
 	}
@@ -421,13 +421,13 @@ func (s *script) finding(analyzer string, diagnostic sqlcheck.Diagnostic) (Findi
 		allowed = "nolint"
 	}
 	return Finding{
-		Dialect: s.dialect, File: s.file.Name(), Line: line(s.file, step.statement),
+		Dialect: s.dialect, File: s.file.Name(), Line: lineOf(s.file, step.statement),
 		Code: diagnostic.Code, Reason: diagnostic.Text, Safer: safer, Allowed: allowed,
 	}, true
 }
 
 // allowed reports whether the head of the file or the comment before the statement allows the code.
-func (s *script) allowed(step *step, analyzer, code string) bool {
+func (s *script) allowed(step *performed, analyzer, code string) bool {
 	return slices.ContainsFunc(append(directives(s.file, "nolint"), step.statement.Directive("nolint")...), func(directive string) bool {
 		names := strings.Fields(directive)
 		return len(names) == 0 || slices.Contains(names, code) || slices.Contains(names, analyzer) ||
@@ -506,8 +506,8 @@ func accept(all []acceptance, folder string, files []migrate.File, findings []Fi
 	return nil
 }
 
-// line is that of a statement. Its position does not count a first line that names the delimiter.
-func line(file migrate.File, statement *migrate.Stmt) int {
+// lineOf is the line of a statement. Its position does not count a first line that names the delimiter.
+func lineOf(file migrate.File, statement *migrate.Stmt) int {
 	content := string(file.Bytes())
 	pos := min(statement.Pos, len(content))
 	if i := strings.Index(content[pos:], statement.Text); i > 0 {
@@ -566,7 +566,7 @@ type parser struct{}
 // one that copies the rows of a rebuild.
 func (parser) ColumnFilledBefore(all []*migrate.Stmt, table *schema.Table, column *schema.Column, pos int) (bool, error) {
 	for _, statement := range all {
-		sql := scan(statement.Text)
+		sql := scanSQL(statement.Text)
 		if statement.Pos < pos && sql.fills(table.Name, column.Name) || statement.Pos > pos && sql.copiesFilled(table.Name, column.Name) {
 			return true, nil
 		}
@@ -577,7 +577,7 @@ func (parser) ColumnFilledBefore(all []*migrate.Stmt, table *schema.Table, colum
 // CreateViewAfter reports whether a statement after the position makes a view of the old name.
 func (parser) CreateViewAfter(all []*migrate.Stmt, old, _ string, pos int) (bool, error) {
 	for _, statement := range all {
-		if statement.Pos > pos && scan(statement.Text).createsView(old) {
+		if statement.Pos > pos && scanSQL(statement.Text).createsView(old) {
 			return true, nil
 		}
 	}

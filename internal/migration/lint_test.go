@@ -46,7 +46,7 @@ func openDev(t testing.TB, name string) *migration.Dev {
 	return dev
 }
 
-func local(name, content string) migrate.File { return migrate.NewLocalFile(name, []byte(content)) }
+func localFile(name, content string) migrate.File { return migrate.NewLocalFile(name, []byte(content)) }
 
 // folderOf is what the folder of a dialect is called.
 func folderOf(name string) string {
@@ -62,7 +62,7 @@ func checkLinted(t *testing.T, name string, all []linted) {
 	dev := openDev(t, name)
 	for _, test := range all {
 		t.Run(test.name, func(t *testing.T) {
-			findings, err := migration.LintFrom(dev, t.Context(), []migrate.File{local("1_before.sql", test.before), local("2_file.sql", test.file)}, 1)
+			findings, err := migration.LintFrom(dev, t.Context(), []migrate.File{localFile("1_before.sql", test.before), localFile("2_file.sql", test.file)}, 1)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -135,8 +135,8 @@ func TestLint_Atlas(t *testing.T) {
 	}
 }
 
-// each runs test on both dialects.
-func each(t *testing.T, test func(t *testing.T, name string)) {
+// onBoth runs test on both dialects.
+func onBoth(t *testing.T, test func(t *testing.T, name string)) {
 	t.Helper()
 	for _, name := range []string{dialect.SQLite, dialect.Postgres} {
 		t.Run(name, func(t *testing.T) {
@@ -148,10 +148,10 @@ func each(t *testing.T, test func(t *testing.T, name string)) {
 
 func TestLint_BadFile(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, name string) {
+	onBoth(t, func(t *testing.T, name string) {
 		dev := openDev(t, name)
 		for _, from := range []int{0, 1, 2} {
-			findings, err := migration.LintFrom(dev, t.Context(), []migrate.File{local("1_before.sql", things), local("2_bad.sql", "DROP TABLE things;\n\n-- wrong\nALTER TABEL parents ADD COLUMN name text;\n")}, from)
+			findings, err := migration.LintFrom(dev, t.Context(), []migrate.File{localFile("1_before.sql", things), localFile("2_bad.sql", "DROP TABLE things;\n\n-- wrong\nALTER TABEL parents ADD COLUMN name text;\n")}, from)
 			if err == nil || findings != nil {
 				t.Fatalf("found %v without an error", findings)
 			}
@@ -169,7 +169,7 @@ func TestLint_BadFile(t *testing.T) {
 
 func TestLint_LeavesNothing(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, name string) {
+	onBoth(t, func(t *testing.T, name string) {
 		db := open(t, empty(t, name))
 		apply(t, db, migrations.FS)
 		before := dump(t, db)
@@ -179,7 +179,7 @@ func TestLint_LeavesNothing(t *testing.T) {
 		}
 		t.Cleanup(func() { dev.Close() })
 		for range 2 {
-			if _, err := migration.LintFrom(dev, t.Context(), []migrate.File{local("1_before.sql", things), local("2_file.sql", "DROP TABLE things;\n")}, 0); err != nil {
+			if _, err := migration.LintFrom(dev, t.Context(), []migrate.File{localFile("1_before.sql", things), localFile("2_file.sql", "DROP TABLE things;\n")}, 0); err != nil {
 				t.Fatal(err)
 			}
 			equal(t, "schema and rows after linting", dump(t, db), before)
@@ -203,14 +203,14 @@ func landed(t *testing.T, name string) []migrate.File {
 		if err != nil {
 			t.Fatal(err)
 		}
-		files = append(files, local(entry.Name(), string(content)))
+		files = append(files, localFile(entry.Name(), string(content)))
 	}
 	return files
 }
 
 func TestLint_Landed(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, name string) {
+	onBoth(t, func(t *testing.T, name string) {
 		files := landed(t, name)
 		findings, err := migration.LintFrom(openDev(t, name), t.Context(), files, 0)
 		if err != nil {
@@ -230,7 +230,7 @@ func TestLint_Landed(t *testing.T) {
 func TestLint_Nolint(t *testing.T) {
 	t.Parallel()
 	const drops = "ALTER TABLE things DROP COLUMN size;\nDROP TABLE things;\n"
-	each(t, func(t *testing.T, name string) {
+	onBoth(t, func(t *testing.T, name string) {
 		checkLinted(t, name, []linted{
 			{"all of the file", things, "-- atlas:nolint\n\n" + drops, "3 DS103 nolint, 4 DS102 nolint"},
 			{"a code", things, "-- atlas:nolint DS103 PG101\n\n" + drops, "3 DS103 nolint, 4 DS102"},
@@ -248,7 +248,7 @@ func TestLint_Nolint(t *testing.T) {
 
 func TestAccepted(t *testing.T) {
 	t.Parallel()
-	files := []migrate.File{local("1_one.sql", ""), local("2_two.sql", "")}
+	files := []migrate.File{localFile("1_one.sql", ""), localFile("2_two.sql", "")}
 	for _, test := range []struct {
 		name, list string
 		want       []string // by what the findings PG101, PG101 and DS102 of 1_one.sql and PG101 of 2_two.sql are allowed

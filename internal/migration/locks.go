@@ -30,7 +30,7 @@ var lexemes = regexp.MustCompile(`(?s)^(?:\s+|--[^\n]*|/\*.*?\*/)|^[Ee]'(?:[^'\\
 
 var dollarQuote = regexp.MustCompile(`^\$(?:[\pL_][\pL\d_]*)?\$`)
 
-func scan(statement string) tokens {
+func scanSQL(statement string) tokens {
 	var found tokens
 	for rest := statement; rest != ""; {
 		text := lexemes.FindString(rest)
@@ -420,7 +420,7 @@ func (m *master) raiseSequences(ctx context.Context, db *database.DB, tables *sc
 func autoIncrements(table *schema.Table) bool {
 	for _, attribute := range table.Attrs {
 		if created, ok := attribute.(*sqlite.CreateStmt); ok {
-			return scan(created.S).has("AUTOINCREMENT")
+			return scanSQL(created.S).has("AUTOINCREMENT")
 		}
 	}
 	return false
@@ -436,7 +436,7 @@ func (ownRules) Name() string { return ownRulesName }
 
 // Analyze implements sqlcheck.Analyzer.
 func (o ownRules) Analyze(_ context.Context, pass *sqlcheck.Pass) error {
-	r := &report{}
+	r := &diagnostics{}
 	o.checkProblems(r)
 	o.checkEmptied(r)
 	o.checkOutside(r)
@@ -458,14 +458,17 @@ func (o ownRules) Analyze(_ context.Context, pass *sqlcheck.Pass) error {
 	return nil
 }
 
-type report struct{ found []sqlcheck.Diagnostic }
+type diagnostics struct{ found []sqlcheck.Diagnostic }
 
-func (r *report) add(step *step, code, reason string, args ...any) {
+func (r *diagnostics) add(step *performed, code, reason string, args ...any) {
 	r.found = append(r.found, sqlcheck.Diagnostic{Pos: step.statement.Pos, Code: code, Text: fmt.Sprintf(reason, args...)})
 }
 
+// safer says what to do instead of what was added last, where the code alone does not tell.
+func (r *diagnostics) safer(way string) { r.found[len(r.found)-1].SuggestFix(way, nil) }
+
 // older returns the tables that are older than the file and were there before and after the statement, by name.
-func (s *script) older(step *step) []int64 {
+func (s *script) older(step *performed) []int64 {
 	var found []int64
 	for oid, start := range s.start.catalog.relations {
 		_, before := step.before.catalog.relations[oid]
@@ -481,12 +484,12 @@ func (s *script) older(step *step) []int64 {
 }
 
 // rewrites reports whether the statement wrote the table anew.
-func (step *step) rewrites(table int64) bool {
+func (step *performed) rewrites(table int64) bool {
 	return step.before.catalog.relations[table].file != step.after.catalog.relations[table].file
 }
 
 // scansTable reports whether the statement read the table, by an index of it or without.
-func (step *step) scansTable(table int64) bool {
+func (step *performed) scansTable(table int64) bool {
 	if !step.after.catalog.counts {
 		return true
 	}
@@ -499,7 +502,7 @@ func (step *step) scansTable(table int64) bool {
 }
 
 // scans reports whether the statement read any table.
-func (step *step) scans() bool {
+func (step *performed) scans() bool {
 	for oid := range step.after.catalog.relations {
 		if step.scansTable(oid) {
 			return true
@@ -509,7 +512,7 @@ func (step *step) scans() bool {
 }
 
 // modified returns what the statement changed of the table.
-func (step *step) modified(name string) schema.Changes {
+func (step *performed) modified(name string) schema.Changes {
 	for _, change := range step.changes {
 		if change, ok := change.(*schema.ModifyTable); ok && change.T.Name == name {
 			return change.Changes
@@ -518,7 +521,7 @@ func (step *step) modified(name string) schema.Changes {
 	return nil
 }
 
-func (o ownRules) checkProblems(r *report) {
+func (o ownRules) checkProblems(r *diagnostics) {
 	for _, step := range o.steps {
 		if step.problem != nil {
 			r.add(step, "RP107", "It cannot be told what this changes: %v", step.problem)
@@ -527,7 +530,7 @@ func (o ownRules) checkProblems(r *report) {
 }
 
 // checkTypes looks for types that do not hold what the old ones did.
-func (o ownRules) checkTypes(r *report, step *step) {
+func (o ownRules) checkTypes(r *diagnostics, step *performed) {
 	for _, change := range step.changes {
 		modified, ok := change.(*schema.ModifyTable)
 		if !ok {
@@ -541,7 +544,7 @@ func (o ownRules) checkTypes(r *report, step *step) {
 	}
 }
 
-func (o ownRules) checkType(r *report, step *step, table string, from, to *schema.Column) {
+func (o ownRules) checkType(r *diagnostics, step *performed, table string, from, to *schema.Column) {
 	if loses(from.Type.Type, to.Type.Type, o.dialect == "sqlite") {
 		r.add(step, "RP102", "Changing column %q of table %q from %s to %s fails or loses something where a value does not fit", to.Name, table, o.typeName(from), o.typeName(to))
 	}
@@ -559,7 +562,7 @@ func (s *script) typeName(column *schema.Column) string {
 }
 
 // checkEmptied looks for statements that remove all rows of a table.
-func (o ownRules) checkEmptied(r *report) {
+func (o ownRules) checkEmptied(r *diagnostics) {
 	for _, step := range o.steps {
 		for _, table := range o.start.tables.Tables {
 			if step.sql.empties(table.Name) {
@@ -570,7 +573,7 @@ func (o ownRules) checkEmptied(r *report) {
 }
 
 // checkOutside looks at what is done outside of a transaction, and at what ought to be.
-func (o ownRules) checkOutside(r *report) {
+func (o ownRules) checkOutside(r *diagnostics) {
 	outside := o.outside()
 	once := 0
 	for _, step := range o.steps {
@@ -606,7 +609,7 @@ func directives(file migrate.File, name string) []string {
 }
 
 // checkIndexes looks for indexes that are built or dropped while nobody can write.
-func (o ownRules) checkIndexes(r *report, step *step) {
+func (o ownRules) checkIndexes(r *diagnostics, step *performed) {
 	var (
 		before, after = step.before.catalog, step.after.catalog
 		files         = make(map[int64]bool)
@@ -634,7 +637,8 @@ func (o ownRules) checkIndexes(r *report, step *step) {
 			case added:
 				r.add(step, "PG105", "Building the index of the constraint %q blocks reads and writes of table %q until it is done", made.name, name)
 			case len(retyped) > 0:
-				r.add(step, "PG301", "Changing the type of %s of table %q builds the index %q anew, and blocks reads and writes until it is done", list(retyped), name, index.name)
+				r.add(step, "PG301", "Changing the type of %s of table %q builds the index %q anew, and blocks reads and writes until it is done", quoteColumns(retyped), name, index.name)
+				r.safer("DROP INDEX CONCURRENTLY before, and CREATE INDEX CONCURRENTLY after, each" + ownFile + "; or leave the type, and bound it by a CHECK.")
 			}
 		}
 		for oid, index := range before.relations {
@@ -646,7 +650,7 @@ func (o ownRules) checkIndexes(r *report, step *step) {
 }
 
 // checkWritten looks for tables that are written anew.
-func (o ownRules) checkWritten(r *report, step *step) {
+func (o ownRules) checkWritten(r *diagnostics, step *performed) {
 	for _, table := range o.older(step) {
 		name := step.after.catalog.relations[table].name
 		if !step.rewrites(table) {
@@ -654,10 +658,10 @@ func (o ownRules) checkWritten(r *report, step *step) {
 		}
 		retyped, computed := step.sql.retyped(), step.computed(name)
 		if len(retyped) > 0 {
-			r.add(step, "PG301", "Changing the type of %s writes table %q and its indexes anew, and blocks reads and writes until it is done", list(retyped), name)
+			r.add(step, "PG301", "Changing the type of %s writes table %q and its indexes anew, and blocks reads and writes until it is done", quoteColumns(retyped), name)
 		}
 		if len(computed) > 0 {
-			r.add(step, "PG302", "Each row gets a value of its own in %s: that writes table %q and its indexes anew, and blocks reads and writes until it is done", list(computed), name)
+			r.add(step, "PG302", "Each row gets a value of its own in %s: that writes table %q and its indexes anew, and blocks reads and writes until it is done", quoteColumns(computed), name)
 		}
 		if len(retyped)+len(computed) == 0 {
 			r.add(step, "RP106", "This writes table %q and its indexes anew, and blocks reads and writes until it is done", name)
@@ -666,7 +670,7 @@ func (o ownRules) checkWritten(r *report, step *step) {
 }
 
 // computed returns the new columns of the table that may need a value in each row.
-func (step *step) computed(table string) []string {
+func (step *performed) computed(table string) []string {
 	var columns []string
 	for _, change := range step.modified(table) {
 		add, ok := change.(*schema.AddColumn)
@@ -674,7 +678,7 @@ func (step *step) computed(table string) []string {
 			continue
 		}
 		_, expression := add.C.Default.(*schema.RawExpr)
-		_, domain := add.C.Type.Type.(*postgres.DomainType)
+		_, domain := add.C.Type.Type.(*postgres.UserDefinedType) // so Atlas sees it
 		if expression || domain || computed(add.C) {
 			columns = append(columns, add.C.Name)
 		}
@@ -698,7 +702,7 @@ func computed(column *schema.Column) bool {
 }
 
 // checkConstraints looks for constraints that are tried on all rows while nobody can write.
-func (o ownRules) checkConstraints(r *report, step *step) {
+func (o ownRules) checkConstraints(r *diagnostics, step *performed) {
 	codes := map[string]string{"c": "PG305", "f": "PG306"}
 	blocked := map[string]string{"c": "reads and writes", "f": "writes"}
 	before, after := step.before.catalog, step.after.catalog
@@ -722,7 +726,8 @@ func (o ownRules) checkConstraints(r *report, step *step) {
 				r.add(step, codes[added.kind], "The constraint %q is tried on all rows in the transaction that has added it, which blocks reads and writes of table %q until it is done", added.name, name)
 			case again && step.rewrites(table), again && added.kind == "f":
 			case again:
-				r.add(step, "PG305", "Changing the type of %s tries the constraint %q on all rows again, and blocks reads and writes of table %q until it is done", list(retyped), added.name, name)
+				r.add(step, "PG305", "Changing the type of %s tries the constraint %q on all rows again, and blocks reads and writes of table %q until it is done", quoteColumns(retyped), added.name, name)
+				r.safer("Drop the constraint in the same statement, ADD it again NOT VALID, and VALIDATE CONSTRAINT in a later file.")
 			default:
 				r.add(step, codes[added.kind], "The constraint %q is tried on all rows, which blocks %s of table %q until it is done", added.name, blocked[added.kind], name)
 			}
@@ -731,7 +736,7 @@ func (o ownRules) checkConstraints(r *report, step *step) {
 }
 
 // checkNotNull looks for columns that become NOT NULL by a look at all rows.
-func (o ownRules) checkNotNull(r *report, step *step) {
+func (o ownRules) checkNotNull(r *diagnostics, step *performed) {
 	for _, table := range o.older(step) {
 		name := step.after.catalog.relations[table].name
 		if !step.scansTable(table) {
@@ -752,7 +757,7 @@ func (o ownRules) checkNotNull(r *report, step *step) {
 	}
 }
 
-func list(names []string) string {
+func quoteColumns(names []string) string {
 	quoted := make([]string, len(names))
 	for i, name := range names {
 		quoted[i] = fmt.Sprintf("%q", name)
@@ -779,7 +784,7 @@ func (s *script) copied(r *rebuild) (columns []string, rows bool) {
 }
 
 // checkRebuild looks for what a rebuild forgets.
-func (o ownRules) checkRebuild(r *report, rebuilt *rebuild) {
+func (o ownRules) checkRebuild(r *diagnostics, rebuilt *rebuild) {
 	if !slices.ContainsFunc(o.start.tables.Tables, func(table *schema.Table) bool { return table.Name == rebuilt.to.Name }) {
 		return
 	}
@@ -789,7 +794,7 @@ func (o ownRules) checkRebuild(r *report, rebuilt *rebuild) {
 	)
 	if autoIncrements(rebuilt.from) && last.sequences[name] < highest {
 		r.add(create, "RP103", "The rebuild of table %q forgets its highest id, so that ids of deleted rows are given again", name)
-		r.found[len(r.found)-1].SuggestFix(fmt.Sprintf("Before the CREATE: INSERT INTO sqlite_sequence (name, seq) SELECT '%s', seq FROM sqlite_sequence WHERE name = '%s';", rebuilt.temporary, name), nil)
+		r.safer(fmt.Sprintf("Before the CREATE: INSERT INTO sqlite_sequence (name, seq) SELECT '%s', seq FROM sqlite_sequence WHERE name = '%s';", rebuilt.temporary, name))
 	}
 	drop := o.steps[rebuilt.drop]
 	for _, trigger := range drop.before.master.triggers {

@@ -118,7 +118,30 @@ func (d *Dev) understood(ctx context.Context, table, condition string) string {
 	if _, undo := d.db.ExecContext(ctx, "ROLLBACK TO SAVEPOINT condition"); err != nil || undo != nil || len(texts) == 0 {
 		return fold(condition)
 	}
-	return strings.TrimPrefix(texts[0], "CHECK ")
+	return bare(strings.TrimPrefix(texts[0], "CHECK "))
+}
+
+// bare is a condition without the parentheses around all of it.
+func bare(condition string) string {
+	for strings.HasPrefix(condition, "(") {
+		depth, quoted := 0, false
+		for i, r := range condition {
+			switch {
+			case r == '\'':
+				quoted = !quoted
+			case quoted:
+			case r == '(':
+				depth++
+			case r == ')':
+				depth--
+			}
+			if depth == 0 && i < len(condition)-1 { // The first one ends before the end.
+				return condition
+			}
+		}
+		condition = condition[1 : len(condition)-1]
+	}
+	return condition
 }
 
 // verifyDatabase compares a database with what its applied files make.
