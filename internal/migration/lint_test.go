@@ -135,8 +135,8 @@ func TestLint_Atlas(t *testing.T) {
 	}
 }
 
-// onBoth runs test on both dialects.
-func onBoth(t *testing.T, test func(t *testing.T, name string)) {
+// each runs test on both dialects.
+func each(t *testing.T, test func(t *testing.T, name string)) {
 	t.Helper()
 	for _, name := range []string{dialect.SQLite, dialect.Postgres} {
 		t.Run(name, func(t *testing.T) {
@@ -148,7 +148,7 @@ func onBoth(t *testing.T, test func(t *testing.T, name string)) {
 
 func TestLint_BadFile(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, name string) {
+	each(t, func(t *testing.T, name string) {
 		dev := openDev(t, name)
 		for _, from := range []int{0, 1, 2} {
 			findings, err := migration.LintFrom(dev, t.Context(), []migrate.File{localFile("1_before.sql", things), localFile("2_bad.sql", "DROP TABLE things;\n\n-- wrong\nALTER TABEL parents ADD COLUMN name text;\n")}, from)
@@ -169,7 +169,7 @@ func TestLint_BadFile(t *testing.T) {
 
 func TestLint_LeavesNothing(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, name string) {
+	each(t, func(t *testing.T, name string) {
 		db := open(t, empty(t, name))
 		apply(t, db, migrations.FS)
 		before := dump(t, db)
@@ -210,7 +210,7 @@ func landed(t *testing.T, name string) []migrate.File {
 
 func TestLint_Landed(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, name string) {
+	each(t, func(t *testing.T, name string) {
 		files := landed(t, name)
 		findings, err := migration.LintFrom(openDev(t, name), t.Context(), files, 0)
 		if err != nil {
@@ -230,7 +230,7 @@ func TestLint_Landed(t *testing.T) {
 func TestLint_Nolint(t *testing.T) {
 	t.Parallel()
 	const drops = "ALTER TABLE things DROP COLUMN size;\nDROP TABLE things;\n"
-	onBoth(t, func(t *testing.T, name string) {
+	each(t, func(t *testing.T, name string) {
 		checkLinted(t, name, []linted{
 			{"all of the file", things, "-- atlas:nolint\n\n" + drops, "3 DS103 nolint, 4 DS102 nolint"},
 			{"a code", things, "-- atlas:nolint DS103 PG101\n\n" + drops, "3 DS103 nolint, 4 DS102"},
