@@ -380,7 +380,7 @@ func (o ownRules) checkRebuild(r *diagnostics, rebuilt *rebuild) {
 		create, name = o.steps[rebuilt.create], rebuilt.to.Name
 		last         = o.steps[len(o.steps)-1].after.master
 	)
-	if autoIncrements(rebuilt.from) && last.sequences[name] < highest {
+	if autoIncrement(rebuilt.from) && last.sequences[name] < highest {
 		r.add(create, "RP103", "The rebuild of table %q forgets its highest id, so that ids of deleted rows are given again", name)
 		r.safer(fmt.Sprintf("Before the CREATE: INSERT INTO sqlite_sequence (name, seq) SELECT '%s', seq FROM sqlite_sequence WHERE name = '%s';", rebuilt.temporary, name))
 	}
