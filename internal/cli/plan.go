@@ -70,7 +70,7 @@ The plan is linted at once. One that loses data, may fail on rows that are there
 		},
 	}
 	command.Flags().StringSliceVar(&opts.Allow, "allow", nil, "`codes` of findings to accept, as in DS103,PG101")
-	command.Flags().BoolVar(&opts.Concurrently, "concurrently", false, "make indexes of existing tables on PostgreSQL without locking them, in a file of their own")
+	command.Flags().BoolVar(&opts.Concurrently, "concurrently", false, "make indexes of existing tables on PostgreSQL without locking them, each in a file of its own")
 	return command
 }
 
