@@ -23,7 +23,7 @@ import (
 type PlanOptions struct {
 	// Allow holds the codes of findings to accept. They are written into the file, so that lint accepts them, too.
 	Allow []string
-	// Concurrently makes indexes of tables that are there without locking them, in a file of their own
+	// Concurrently makes indexes of tables that are there without locking them, each in a file of its own
 	// on PostgreSQL. Defaults to false: lint then objects to them.
 	Concurrently bool
 }
