@@ -70,7 +70,7 @@ func grown(t testing.TB) string {
 			labelsFile:  fmt.Sprintf(labels, "integer NOT NULL PRIMARY KEY AUTOINCREMENT"),
 		},
 		"postgres": {
-			rowsFile: rowsInAll + sequences,
+			rowsFile: inUTC(rowsInAll) + sequences,
 			orcidFile: "ALTER TABLE users ADD COLUMN orcid character varying(19) NULL, ADD CONSTRAINT users_orcid_not_empty CHECK (orcid <> '');\n" +
 				"UPDATE users SET orcid = '0000-0002-1825-0097' WHERE id = 1;\n",
 			indexesFile: "-- atlas:txmode none\n\nCREATE UNIQUE INDEX CONCURRENTLY user_orcid ON users (orcid);\nDROP INDEX CONCURRENTLY auditlog_at;\nCREATE INDEX CONCURRENTLY file_size ON files (size);\n",
@@ -78,6 +78,9 @@ func grown(t testing.TB) string {
 		},
 	})
 }
+
+// inUTC says the zone of times, which SQLite's text of them leaves out: the CLI's session is in the server's.
+func inUTC(rows string) string { return strings.ReplaceAll(rows, ":00:00'", ":00:00+00'") }
 
 // extended is a folder on disk: the module's own migrations and more of each dialect.
 func extended(t testing.TB, more map[string]map[string]string) string {

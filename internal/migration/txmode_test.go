@@ -3,6 +3,7 @@ package migration_test
 import (
 	"database/sql"
 	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -73,7 +74,7 @@ func recorded(t testing.TB, url string) (*database.DB, *recorder) {
 }
 
 // failing applies a folder, and returns the error that it must end with.
-func failing(t testing.TB, db *database.DB, files fstest.MapFS) error {
+func failing(t testing.TB, db *database.DB, files fs.FS) error {
 	t.Helper()
 	_, err := migrator(t, db, files).Apply(t.Context(), migration.Options{})
 	if err == nil {
@@ -83,7 +84,7 @@ func failing(t testing.TB, db *database.DB, files fstest.MapFS) error {
 }
 
 // statusOf is where a file stands.
-func statusOf(t testing.TB, db *database.DB, files fstest.MapFS, name string) migration.File {
+func statusOf(t testing.TB, db *database.DB, files fs.FS, name string) migration.File {
 	t.Helper()
 	status, err := migrator(t, db, files).Status(t.Context())
 	if err != nil {
