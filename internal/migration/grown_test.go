@@ -26,6 +26,8 @@ const (
 )
 
 // Rows in all tables. Those with the last ids are deleted, so that the ids go on behind them.
+//
+//nolint:dupword // NULL, NULL.
 const rowsInAll = `INSERT INTO users (id, created_at, updated_at, public_id, email, hashed_password, is_admin, is_deleted, deleted_at, tokens_valid_after, name, preferences) VALUES
   (1, '2026-01-01 00:00:00', '2026-01-02 00:00:00', '00000000-0000-4000-8000-000000000001', 'ada@example.org', '$2b$12$hash', true, false, NULL, '2026-01-03 00:00:00', 'Ada', '{"theme":"dark"}'),
   (2, '2026-01-01 00:00:00', '2026-01-02 00:00:00', '00000000-0000-4000-8000-000000000002', 'grace@example.org', 'hash', false, false, NULL, NULL, 'Грейс; "--"', NULL),
@@ -196,7 +198,7 @@ func contents(t testing.TB, db *database.DB) []string {
 	out = append(out, query[string](t, ctx, db, `SELECT "table" || ' has a row without its parent' FROM pragma_foreign_key_check`)...)
 	for _, table := range query[string](t, ctx, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'atlas_schema_revisions' ORDER BY 1") {
 		columns := query[string](t, ctx, db, "SELECT '''' || name || '='' || quote(`' || name || '`)' FROM pragma_table_info($1) ORDER BY name", table)
-		out = append(out, query[string](t, ctx, db, fmt.Sprintf("SELECT '%s ' || %s FROM `%s` ORDER BY 1", table, strings.Join(columns, " || ' ' || "), table))...)
+		out = append(out, query[string](t, ctx, db, fmt.Sprintf("SELECT '%[1]s ' || %[2]s FROM %[1]s ORDER BY 1", table, strings.Join(columns, " || ' ' || ")))...)
 	}
 	return out
 }
