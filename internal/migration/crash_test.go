@@ -28,10 +28,10 @@ import (
 
 // job is what a process of its own does, which the tests below start, several at once, and kill.
 type job struct {
-	URL    string
-	Folder string // of migrations
-	Down   string // the version to go down to; empty to apply what is pending
-	Kill   int64  // before which of its statements it kills itself; 0 for none
+	URL    string `json:"url"`
+	Folder string `json:"folder"` // of migrations
+	Down   string `json:"down"`   // the version to go down to; empty to apply what is pending
+	Kill   int64  `json:"kill"`   // before which of its statements it kills itself; 0 for none
 }
 
 const jobVariable = "REVIEWPOINT_TEST_MIGRATION_JOB"

@@ -26,6 +26,8 @@ const (
 )
 
 // Rows in all tables. Those with the last ids are deleted, so that the ids go on behind them.
+//
+//nolint:dupword // NULL, NULL.
 const rowsInAll = `INSERT INTO users (id, created_at, updated_at, public_id, email, hashed_password, is_admin, is_deleted, deleted_at, tokens_valid_after, name, preferences) VALUES
   (1, '2026-01-01 00:00:00', '2026-01-02 00:00:00', '00000000-0000-4000-8000-000000000001', 'ada@example.org', '$2b$12$hash', true, false, NULL, '2026-01-03 00:00:00', 'Ada', '{"theme":"dark"}'),
   (2, '2026-01-01 00:00:00', '2026-01-02 00:00:00', '00000000-0000-4000-8000-000000000002', 'grace@example.org', 'hash', false, false, NULL, NULL, 'Грейс; "--"', NULL),
@@ -70,7 +72,7 @@ func grown(t testing.TB) string {
 			labelsFile:  fmt.Sprintf(labels, "integer NOT NULL PRIMARY KEY AUTOINCREMENT"),
 		},
 		"postgres": {
-			rowsFile: rowsInAll + sequences,
+			rowsFile: inUTC(rowsInAll) + sequences,
 			orcidFile: "ALTER TABLE users ADD COLUMN orcid character varying(19) NULL, ADD CONSTRAINT users_orcid_not_empty CHECK (orcid <> '');\n" +
 				"UPDATE users SET orcid = '0000-0002-1825-0097' WHERE id = 1;\n",
 			indexesFile: "-- atlas:txmode none\n\nCREATE UNIQUE INDEX CONCURRENTLY user_orcid ON users (orcid);\nDROP INDEX CONCURRENTLY auditlog_at;\nCREATE INDEX CONCURRENTLY file_size ON files (size);\n",
@@ -78,6 +80,9 @@ func grown(t testing.TB) string {
 		},
 	})
 }
+
+// inUTC says the zone of times, which SQLite's text of them leaves out: the CLI's session is in the server's.
+func inUTC(rows string) string { return strings.ReplaceAll(rows, ":00:00'", ":00:00+00'") }
 
 // extended is a folder on disk: the module's own migrations and more of each dialect.
 func extended(t testing.TB, more map[string]map[string]string) string {
@@ -193,7 +198,7 @@ func contents(t testing.TB, db *database.DB) []string {
 	out = append(out, query[string](t, ctx, db, `SELECT "table" || ' has a row without its parent' FROM pragma_foreign_key_check`)...)
 	for _, table := range query[string](t, ctx, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'atlas_schema_revisions' ORDER BY 1") {
 		columns := query[string](t, ctx, db, "SELECT '''' || name || '='' || quote(`' || name || '`)' FROM pragma_table_info($1) ORDER BY name", table)
-		out = append(out, query[string](t, ctx, db, fmt.Sprintf("SELECT '%s ' || %s FROM `%s` ORDER BY 1", table, strings.Join(columns, " || ' ' || "), table))...)
+		out = append(out, query[string](t, ctx, db, fmt.Sprintf("SELECT '%[1]s ' || %[2]s FROM %[1]s ORDER BY 1", table, strings.Join(columns, " || ' ' || ")))...)
 	}
 	return out
 }
