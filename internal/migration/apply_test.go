@@ -231,7 +231,7 @@ func TestApply_Attempts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer db.Close()
+			t.Cleanup(func() { db.Close() })
 			ctx, release := holder.Rollback(t.Context())
 			lock := "DELETE FROM log"
 			if holder.Dialect() == dialect.Postgres {
@@ -329,7 +329,7 @@ func TestApply_DriftAtOnce(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer dev.Close()
+			t.Cleanup(func() { dev.Close() })
 			m := migrator(t, db, files)
 			workers.Go(func() {
 				<-start

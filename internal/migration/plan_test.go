@@ -198,11 +198,11 @@ func codes(all []migration.Planned) map[string]string {
 func seed(t testing.TB, db *database.DB) {
 	t.Helper()
 	for _, statement := range []string{
-		`INSERT INTO users (public_id, email, hashed_password, name, bio, preferences, deleted_at, is_deleted) VALUES
-			('00000000-0000-4000-8000-000000000001', 'ada@example.org', 'hash', 'Ada ''the'' first', 'Bio', '{"theme": "dark"}', NULL, false),
-			('00000000-0000-4000-8000-000000000002', 'grace@example.org', '$2b$12$x', 'Grace', NULL, NULL, NULL, false),
-			('00000000-0000-4000-8000-000000000003', 'ada@example.org', 'hash', 'статья', '', NULL, CURRENT_TIMESTAMP, true),
-			('00000000-0000-4000-8000-000000000004', 'last@example.org', 'hash', 'x', 'x', NULL, NULL, false)`,
+		`INSERT INTO users (public_id, email, hashed_password, name, preferences, bio, deleted_at, is_deleted) VALUES
+			('00000000-0000-4000-8000-000000000001', 'ada@example.org', 'hash', 'Ada ''the'' first', '{"theme": "dark"}', 'Bio', NULL, false),
+			('00000000-0000-4000-8000-000000000002', 'grace@example.org', '$2b$12$x', 'Grace', '{}', NULL, CURRENT_TIMESTAMP, false),
+			('00000000-0000-4000-8000-000000000003', 'ada@example.org', 'hash', 'статья', NULL, '', CURRENT_TIMESTAMP, true),
+			('00000000-0000-4000-8000-000000000004', 'last@example.org', 'hash', 'x', NULL, 'x', CURRENT_TIMESTAMP, false)`,
 		`INSERT INTO files (public_id, filename, content_type, size, user_id) VALUES
 			('00000000-0000-4000-8000-000000000011', 'a.pdf', 'application/pdf', 10, 1),
 			('00000000-0000-4000-8000-000000000012', 'b.pdf', 'application/pdf', 0, 1),
@@ -228,35 +228,41 @@ func rowsOf(t testing.TB, db *database.DB) map[string]string {
 	}
 	out := make(map[string]string)
 	for _, table := range query[string](t, t.Context(), db, list) {
-		rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table)
-		if err != nil {
-			t.Fatal(err)
-		}
-		columns, err := rows.Columns()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for rows.Next() {
-			values, targets := make([]any, len(columns)), make([]any, len(columns))
-			for i := range values {
-				targets[i] = &values[i]
-			}
-			if err := rows.Scan(targets...); err != nil {
-				t.Fatal(err)
-			}
-			for i, column := range columns {
-				value := fmt.Sprint(values[i])
-				if bytes, ok := values[i].([]byte); ok {
-					value = string(bytes)
-				}
-				out[fmt.Sprintf("%s %v %s", table, values[slices.Index(columns, "id")], column)] = value
-			}
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			t.Fatal(err)
-		}
+		readTable(t, db, table, out)
 	}
 	return out
+}
+
+func readTable(t testing.TB, db *database.DB, table string, out map[string]string) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table) //nolint:unqueryvet // All that there is, is to be kept.
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.Next() {
+		values, targets := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			targets[i] = &values[i]
+		}
+		if err := rows.Scan(targets...); err != nil {
+			t.Fatal(err)
+		}
+		for i, column := range columns {
+			value := fmt.Sprint(values[i])
+			if bytes, ok := values[i].([]byte); ok {
+				value = string(bytes)
+			}
+			out[fmt.Sprintf("%s %v %s", table, values[slices.Index(columns, "id")], column)] = value
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // indexesOf are the indexes, by name.
