@@ -431,3 +431,26 @@ func TestApply_MayNotCreate(t *testing.T) {
 		t.Error("it was not applied without a look")
 	}
 }
+
+// A rebuild as the Atlas CLI writes it forgets the highest id, and Apply does not.
+func TestApply_RebuildKeepsIDs(t *testing.T) {
+	t.Parallel()
+	for name, rows := range map[string]string{
+		"the last is gone": "INSERT INTO users (id, email) VALUES (1, 'a'), (7, 'b');\nDELETE FROM users WHERE id = 7;\n",
+		"all are gone":     "INSERT INTO users (id, email) VALUES (1, 'a'), (7, 'b');\nDELETE FROM users;\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := sqliteFile(t)
+			const key = "integer PRIMARY KEY AUTOINCREMENT"
+			files := map[string]string{"1_users.sql": "CREATE TABLE users (id " + key + ", email text NOT NULL);\n" + rows}
+			apply(t, db, folder(t, files))
+			files["2_rebuild.sql"] = strings.Replace(rebuild, "integer PRIMARY KEY", key, 1)
+			apply(t, db, folder(t, files))
+			execute(t, db, "INSERT INTO users (email) VALUES ('c')")
+			if ids := query[int](t, t.Context(), db, "SELECT max(id) FROM users"); !slices.Equal(ids, []int{8}) {
+				t.Errorf("the next id is %v, want 8", ids)
+			}
+		})
+	}
+}
