@@ -288,7 +288,7 @@ func (a *app) verify(ctx context.Context, db *database.DB) (err error) {
 		}
 	}
 	if len(found) > 0 {
-		return errors.Join(err, fmt.Errorf("%d differences", len(found)))
+		return errors.Join(err, fmt.Errorf("it is not all as it should be: %d found", len(found)))
 	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -54,8 +55,13 @@ func Start() (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	parent := ""
 	for attempt := 1; ; attempt++ {
-		c, err := start(bin)
+		c, err := start(bin, parent)
+		if errors.Is(err, fs.ErrPermission) && parent == "" {
+			parent = "/tmp" // The server's account cannot enter the folder for temporary files of this one.
+			continue
+		}
 		// Another process may have taken the port first.
 		if errors.Is(err, errEnded) && attempt < 3 {
 			continue
@@ -107,9 +113,9 @@ func newestFirst(folders []string) []string {
 	return folders
 }
 
-// start makes a server with the programs in the folder bin.
-func start(bin string) (*Cluster, error) {
-	folder, err := os.MkdirTemp("", "reviewpoint-postgres-")
+// start makes a server with the programs in the folder bin, and its files below the folder parent.
+func start(bin, parent string) (*Cluster, error) {
+	folder, err := os.MkdirTemp(parent, "reviewpoint-postgres-")
 	if err != nil {
 		return nil, err
 	}

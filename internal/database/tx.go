@@ -91,7 +91,7 @@ func (db *DB) retry(ctx context.Context, begin func() *unit, fn func(context.Con
 		if !retryable(err) || attempt == maxAttempts {
 			return err
 		}
-		if errors.Is(err, ErrBusy) && attempt == maxBusyAttempts {
+		if errors.Is(err, ErrBusy) && (attempt == maxBusyAttempts || u.schema) { // Who migrates counts for himself.
 			return err
 		}
 		backoff := time.Duration(1<<attempt) * time.Millisecond

@@ -61,6 +61,10 @@ func (m *Migrator) Apply(ctx context.Context, opts Options) ([]File, error) {
 		return nil, err
 	}
 	if opts.Dev != nil {
+		// With nothing to apply, drift is for Verify to find.
+		if _, file, err := m.first(ctx, opts.To); err != nil || file == nil {
+			return nil, err
+		}
 		if err := m.checkDrift(ctx, opts.Dev); err != nil {
 			return nil, err
 		}
@@ -129,13 +133,18 @@ func (m *Migrator) Preview(ctx context.Context, opts Options) ([]Preview, error)
 		return nil, err
 	}
 	status, err := m.Status(ctx)
-	if err == nil && opts.Dev != nil {
-		err = m.checkDrift(ctx, opts.Dev)
-	}
 	if err != nil {
 		return nil, err
 	}
 	out := []Preview{}
+	if !slices.ContainsFunc(status[:len(files)], File.Pending) {
+		return out, nil
+	}
+	if opts.Dev != nil {
+		if err := m.checkDrift(ctx, opts.Dev); err != nil {
+			return nil, err
+		}
+	}
 	for i, file := range files {
 		if !status[i].Pending() {
 			continue
@@ -158,17 +167,20 @@ func (m *Migrator) step(ctx context.Context, opts Options) (next File, more bool
 	var file migrate.File
 	err = m.db.InSchemaTx(ctx, func(txCtx context.Context) (err error) {
 		// Usually nothing is pending, which needs no lock; the transaction begins with its first statement.
-		if _, file, err = m.first(ctx, opts.To); err == nil && file == nil {
+		var account []*migrate.Revision
+		if account, file, err = m.first(ctx, opts.To); err == nil && file == nil && !slices.ContainsFunc(account, nothingDone) {
 			return nil
 		}
 		if err := lock(txCtx, m.db, "xact_"); err != nil {
 			return err
 		}
-		var revisions []*migrate.Revision
-		if revisions, file, err = m.first(txCtx, opts.To); err != nil || file == nil || m.alone(file) {
+		if account, file, err = m.first(txCtx, opts.To); err != nil || file != nil && m.alone(file) {
 			return err
 		}
-		return m.execute(txCtx, file, revisions, joined{m.db, txCtx, opts.StatementTimeout})
+		if file == nil {
+			return m.clearFailures(txCtx, opts.To, account)
+		}
+		return m.execute(txCtx, file, account, joined{m.db, txCtx, opts.StatementTimeout, "LOCAL "})
 	})
 	switch {
 	case err == nil && file != nil && m.alone(file):
@@ -203,6 +215,9 @@ func (m *Migrator) first(ctx context.Context, to string) ([]*migrate.Revision, m
 // execute runs a file and writes its row in the account. ctx carries a transaction or a session that
 // holds the lock: what is pending was read after it was had.
 func (m *Migrator) execute(ctx context.Context, file migrate.File, revisions []*migrate.Revision, connection schemaConn) error {
+	if _, err := statements(ctx, m.db, file); err != nil { // The executor would take some for good.
+		return err
+	}
 	rrw, err := openRevisions(ctx, m.db)
 	if err != nil {
 		return err
@@ -232,7 +247,7 @@ func (m *Migrator) execute(ctx context.Context, file migrate.File, revisions []*
 	if err := executor.Execute(ctx, file); err != nil {
 		return explainFailure(file, err, m.alone(file))
 	}
-	if err := rrw.setTimes(ctx, file.Version(), began, clock.Now(ctx).Sub(began)); err != nil {
+	if err := m.complete(ctx, rrw, file, began); err != nil {
 		return err
 	}
 	if err := keepSequences(ctx, m.db, sequences); err != nil {
@@ -240,6 +255,36 @@ func (m *Migrator) execute(ctx context.Context, file migrate.File, revisions []*
 	}
 	if err := checkForeignKeys(ctx, m.db); err != nil {
 		return fmt.Errorf("migration %s failed and was undone: %w", file.Name(), err)
+	}
+	return nil
+}
+
+// complete writes into the account of a file that was applied what Atlas's executor does not know.
+func (m *Migrator) complete(ctx context.Context, rrw *revisions, file migrate.File, began time.Time) error {
+	sum, err := m.dir.Checksum()
+	if err != nil {
+		return fmt.Errorf("read the migrations: %w", err)
+	}
+	hash, err := sum.SumByName(file.Name())
+	if err != nil {
+		return fmt.Errorf("read the migrations: %w", err)
+	}
+	return rrw.complete(ctx, file.Version(), hash, began, clock.Now(ctx).Sub(began))
+}
+
+// clearFailures deletes what is on record of files that failed, which were undone and are not there any more.
+func (m *Migrator) clearFailures(ctx context.Context, to string, account []*migrate.Revision) error {
+	if to != "" {
+		return nil // They may come later.
+	}
+	rrw, err := openRevisions(ctx, m.db)
+	if err != nil {
+		return err
+	}
+	for _, revision := range slices.DeleteFunc(slices.Clone(account), func(r *migrate.Revision) bool { return !nothingDone(r) }) {
+		if err := rrw.DeleteRevision(ctx, revision.Version); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -254,16 +299,9 @@ func (m *Migrator) refresh(ctx context.Context, rrw *revisions, file migrate.Fil
 				return err
 			}
 		case revision.Version == file.Version():
-			sum, err := m.dir.Checksum()
-			if err != nil {
-				return fmt.Errorf("read the migrations: %w", err)
-			}
 			all, err := statements(ctx, m.db, file)
 			if err != nil {
 				return err
-			}
-			if revision.Hash, err = sum.SumByName(file.Name()); err != nil {
-				return fmt.Errorf("read the migrations: %w", err)
 			}
 			// Not a word of the account changes before this: with fewer statements it could say that all are done.
 			if changed := changedStatement(revision, all); changed > 0 {
@@ -312,7 +350,7 @@ func (m *Migrator) executeAlone(ctx context.Context, opts Options) error {
 		if err != nil || file == nil || !m.alone(file) {
 			return err
 		}
-		return m.execute(ctx, file, revisions, &resumed{joined{m.db, ctx, opts.StatementTimeout}, len(revisions) > 0 && revisions[len(revisions)-1].Version == file.Version()})
+		return m.execute(ctx, file, revisions, &resumed{joined{m.db, ctx, opts.StatementTimeout, ""}, len(revisions) > 0 && revisions[len(revisions)-1].Version == file.Version()})
 	})
 }
 
@@ -363,11 +401,11 @@ type failure struct {
 }
 
 func (f *failure) Error() string {
-	what := "and was undone"
+	what := " and was undone"
 	if f.alone {
 		what = "; what it did before is kept, and the next `migrate apply` goes on from there"
 	}
-	return fmt.Sprintf("migration %s failed at line %d %s: %v", f.file.Name(), lineOf(f.file, f.statement), what, f.err)
+	return fmt.Sprintf("migration %s failed at line %d%s: %v", f.file.Name(), lineOf(f.file, f.statement), what, f.err)
 }
 
 func (f *failure) Unwrap() error { return f.err }
@@ -432,7 +470,7 @@ type schemaConn interface {
 }
 
 func openDriver(ctx context.Context, db *database.DB) (migrate.Driver, error) {
-	return openDriverOn(db.Dialect(), joined{db, ctx, 0})
+	return openDriverOn(db.Dialect(), joined{db, ctx, 0, ""})
 }
 
 func openDriverOn(name string, connection schemaConn) (migrate.Driver, error) {
@@ -449,17 +487,41 @@ type joined struct {
 	db      *database.DB
 	ctx     context.Context //nolint:containedctx // It stands in for the one that is missing.
 	timeout time.Duration   // of a statement; 0 for none
+	scope   string          // of PostgreSQL's settings: "LOCAL " in a transaction
 }
 
 func (j joined) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
 	if j.timeout == 0 {
 		return j.db.ExecContext(j.ctx, query, args...)
 	}
+	if j.db.Dialect() == dialect.Postgres {
+		return j.execBounded(query, args...)
+	}
 	ctx, cancel := context.WithTimeout(j.ctx, j.timeout)
 	defer cancel()
 	result, err := j.db.ExecContext(ctx, query, args...)
 	if errors.Is(err, context.DeadlineExceeded) && j.ctx.Err() == nil {
 		return nil, fmt.Errorf("it took longer than %s, the bound of a statement: %w", j.timeout, err)
+	}
+	return result, err
+}
+
+// execBounded leaves the bound to the server: a context that ends takes the connection with it, on which
+// the failure is still to be put on record.
+func (j joined) execBounded(query string, args ...any) (sql.Result, error) {
+	bound := func(d time.Duration) error {
+		_, err := j.db.ExecContext(j.ctx, fmt.Sprintf("SET %sstatement_timeout = %d", j.scope, d.Milliseconds()))
+		return err
+	}
+	if err := bound(max(j.timeout, time.Millisecond)); err != nil {
+		return nil, err
+	}
+	result, err := j.db.ExecContext(j.ctx, query, args...)
+	if errors.Is(err, context.DeadlineExceeded) && j.ctx.Err() == nil {
+		err = fmt.Errorf("it took longer than %s, the bound of a statement: %w", j.timeout, err)
+	}
+	if err == nil || j.scope == "" {
+		err = errors.Join(err, bound(0))
 	}
 	return result, err
 }

@@ -38,7 +38,7 @@ func OpenDev(ctx context.Context, name, url string) (*Dev, error) {
 	case url == "":
 		own, err := cluster.Start()
 		if err != nil {
-			return nil, fmt.Errorf("planning for PostgreSQL needs a server to try things on: name one by --dev-url or ATLAS_DEV_URL: %w", err)
+			return nil, fmt.Errorf("migrations for PostgreSQL are tried out on a server: name one by --dev-url or ATLAS_DEV_URL: %w", err)
 		}
 		url, stop = own.URL(), own.Close
 	}
@@ -153,6 +153,11 @@ func statements(ctx context.Context, db *database.DB, file migrate.File) ([]*mig
 	found, err := migrate.FileStmtDecls(driver, file)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", errUnreadable, file.Name(), err)
+	}
+	for _, statement := range found {
+		if word := scanSQL(statement.Text).control(); word != "" {
+			return nil, &failure{file, statement, false, fmt.Errorf("%w: %s has no place in a file: leave it out", errUnreadable, word)}
+		}
 	}
 	return found, nil
 }

@@ -223,7 +223,7 @@ func (m *Migrator) down(ctx context.Context, plan *Down, opts Options) error {
 		if err != nil {
 			return err
 		}
-		connection := joined{m.db, ctx, opts.StatementTimeout}
+		connection := joined{m.db, ctx, opts.StatementTimeout, "LOCAL "}
 		for i, statement := range plan.Statements {
 			if _, err := connection.ExecContext(ctx, inTx(statement)); err != nil {
 				return fmt.Errorf("statement %d of %d failed, and nothing was changed: %w", i+1, len(plan.Statements), err)

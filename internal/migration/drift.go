@@ -8,7 +8,9 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"ariga.io/atlas/sql/schema"
 	"ariga.io/atlas/sql/sqlite"
@@ -36,11 +38,11 @@ func inspectState(ctx context.Context, db *database.DB) (snapshot, error) {
 }
 
 const othersSQLite = `SELECT type || ' ' || name, sql FROM sqlite_master WHERE type IN ('trigger', 'view')
-	UNION ALL SELECT 'clauses of ' || type || ' ' || name, sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL AND name NOT LIKE 'atlas!_%' ESCAPE '!'`
+	UNION ALL SELECT 'clauses of ' || type || ' ' || name, sql, '' FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL AND name NOT LIKE 'atlas!_%' ESCAPE '!'`
 
 // Those that belong to an extension do not count.
 const othersPostgres = `WITH own AS (SELECT quote_ident(current_schema())::regnamespace AS schema, quote_ident(current_schema()) || '.' AS prefix)
-SELECT name, replace(definition, prefix, '') FROM own, LATERAL (
+SELECT name, definition, prefix FROM own, LATERAL (
 	SELECT 'view ' || relname AS name, pg_get_viewdef(oid) AS definition, 'pg_class'::regclass AS catalog, oid FROM pg_class WHERE relnamespace = schema AND relkind IN ('v', 'm')
 	UNION ALL SELECT 'function ' || oid::regprocedure, pg_get_functiondef(oid), 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = schema AND prokind IN ('f', 'p')
 	UNION ALL SELECT 'trigger ' || t.tgname || ' of ' || c.relname, pg_get_triggerdef(t.oid, true), 'pg_class'::regclass, c.oid FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE c.relnamespace = schema AND NOT t.tgisinternal
@@ -52,7 +54,7 @@ SELECT name, replace(definition, prefix, '') FROM own, LATERAL (
 	UNION ALL SELECT 'constraint ' || conname || ' of ' || conrelid::regclass, 'not validated', 'pg_constraint'::regclass, oid FROM pg_constraint WHERE connamespace = schema AND NOT convalidated
 	UNION ALL SELECT 'foreign key ' || conname || ' of ' || relname, 'deferrable', 'pg_constraint'::regclass, f.oid FROM pg_constraint f JOIN pg_class c ON c.oid = conrelid WHERE relnamespace = schema AND contype = 'f' AND condeferrable
 	UNION ALL SELECT DISTINCT 'triggers of ' || relname || ', foreign keys among them,', 'disabled', 'pg_class'::regclass, c.oid FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid WHERE relnamespace = schema AND tgenabled <> 'O'
-	UNION ALL SELECT 'unlogged ' || relname, '', 'pg_class'::regclass, oid FROM pg_class WHERE relnamespace = schema AND relkind = 'r' AND relpersistence = 'u'
+	UNION ALL SELECT 'unlogged table ' || relname, '', 'pg_class'::regclass, oid FROM pg_class WHERE relnamespace = schema AND relkind = 'r' AND relpersistence = 'u'
 	UNION ALL SELECT 'collation of column ' || relname || '.' || attname, collname, 'pg_class'::regclass, c.oid FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid JOIN pg_type t ON t.oid = atttypid JOIN pg_collation l ON l.oid = attcollation WHERE relnamespace = schema AND relkind = 'r' AND attcollation <> typcollation
 	UNION ALL SELECT 'collation of index ' || c.relname || ', column ' || a.attname, collname, 'pg_class'::regclass, c.oid FROM pg_index i JOIN pg_class c ON c.oid = indexrelid CROSS JOIN unnest(indkey, indcollation) AS k (number, coll) JOIN pg_attribute a ON a.attrelid = indrelid AND attnum = number JOIN pg_collation l ON l.oid = k.coll WHERE c.relnamespace = schema AND k.coll <> attcollation
 	UNION ALL SELECT 'type ' || typname, typtype::text, 'pg_type'::regclass, t.oid FROM pg_type t WHERE typnamespace = schema AND (typtype IN ('e', 'd', 'r') OR typtype = 'c' AND EXISTS (SELECT FROM pg_class c WHERE c.oid = typrelid AND relkind = 'c'))
@@ -71,8 +73,8 @@ func inspectOthers(ctx context.Context, db *database.DB) (others map[string]stri
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	others = make(map[string]string)
 	for rows.Next() {
-		var name, definition string
-		if err := rows.Scan(&name, &definition); err != nil {
+		var name, definition, prefix string
+		if err := rows.Scan(&name, &definition, &prefix); err != nil {
 			return nil, fmt.Errorf("inspect %s: %w", db.Name(), err)
 		}
 		if strings.HasPrefix(name, "clauses of ") {
@@ -80,9 +82,17 @@ func inspectOthers(ctx context.Context, db *database.DB) (others map[string]stri
 				continue
 			}
 		}
-		others[name] = fold(definition)
+		others[name] = fold(unqualified(definition, prefix))
 	}
 	return others, rows.Err()
+}
+
+// unqualified is a definition without the name of the schema, which is another one where files are tried out.
+func unqualified(definition, prefix string) string {
+	if prefix == "" {
+		return definition
+	}
+	return regexp.MustCompile(`(^|[^\pL\d_$"])`+regexp.QuoteMeta(prefix)).ReplaceAllString(definition, "$1")
 }
 
 // clauses returns those of a table or index of SQLite that Atlas's packages do not read. The rest of the
@@ -172,10 +182,26 @@ func differences(ctx context.Context, db *database.DB, is, should snapshot) ([]s
 	}
 	for _, name := range slices.Sorted(maps.Keys(is.others)) {
 		if _, ok := should.others[name]; !ok {
-			out = append(out, strings.TrimSuffix(name+" should not be there: "+is.others[name], ": "))
+			out = append(out, surplus(name, is.others[name]))
+		}
+	}
+	for i, line := range out { // Names may hold what a terminal obeys.
+		if strings.ContainsFunc(line, unicode.IsControl) {
+			out[i] = strconv.Quote(line)
 		}
 	}
 	return out, nil
+}
+
+// surplus says that something is there, or is in a state, that no file makes.
+func surplus(name, definition string) string {
+	switch definition {
+	case "not valid", "not validated", "deferrable", "disabled", "on", "forced":
+		return name + " is " + definition
+	case "":
+		return name + " should not be there"
+	}
+	return name + " should not be there: " + definition
 }
 
 // describe says what a change would mend.

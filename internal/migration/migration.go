@@ -156,7 +156,7 @@ func (m *Migrator) compare(revisions []*migrate.Revision) ([]File, error) {
 			if err != nil {
 				return nil, fmt.Errorf("read the migrations: %w", err)
 			}
-			if revision.Type.Has(migrate.RevisionTypeExecute) && complete(revision) && revision.Hash != hash {
+			if revision.Type.Has(migrate.RevisionTypeExecute) && complete(revision) && revision.Hash != "" && revision.Hash != hash { // The Atlas CLI may leave it out.
 				return nil, fmt.Errorf("%w: %s differs from what was applied on %s: take the old file back from version control and put the change into a new one",
 					ErrEdited, file.Name(), revision.ExecutedAt.UTC().Format(time.DateTime))
 			}

@@ -48,6 +48,11 @@ var planName = regexp.MustCompile(`^[a-z0-9_]{1,100}$`)
 // one version, later than moment and than every file. It returns none if there is nothing to plan.
 // Nothing is written: see Write. A plan with findings that are not allowed is not to be written.
 func (f Folder) Plan(ctx context.Context, name string, tables []*entschema.Table, moment time.Time, opts PlanOptions) ([]Planned, error) {
+	for _, code := range opts.Allow {
+		if _, known := saferWays[code]; !known {
+			return nil, fmt.Errorf("there is no finding with the code %q: `reviewpoint migrate lint` and the plan name those that there are", code)
+		}
+	}
 	if !planName.MatchString(name) {
 		return nil, fmt.Errorf("the name %q must have 1 to 100 of a-z, 0-9 and _, as in add_orcid", name)
 	}
@@ -105,8 +110,11 @@ func (f Folder) nextVersion(moment time.Time) (string, error) {
 			return "", err
 		}
 		files, err := dir.Files()
-		if err != nil || len(files) == 0 {
-			return moment.UTC().Format(layout), err
+		if err != nil {
+			return "", err
+		}
+		if len(files) == 0 {
+			continue
 		}
 		last, err := time.Parse(layout, files[len(files)-1].Version())
 		if err != nil {

@@ -115,11 +115,16 @@ func (r *revisions) read(ctx context.Context, query string, args ...any) (found 
 	return found, rows.Err()
 }
 
-// WriteRevision adds a row or brings it up to date.
+// WriteRevision adds a row or brings it up to date. As long as a file is not complete it may be mended, so
+// until then its row holds no hash.
 func (r *revisions) WriteRevision(ctx context.Context, rev *migrate.Revision) error {
 	hashes, err := json.Marshal(rev.PartialHashes)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", revisionsTable, err)
+	}
+	hash := rev.Hash
+	if !complete(rev) {
+		hash = ""
 	}
 	columns := strings.Split(revisionColumns, ", ")
 	updates := make([]string, 0, len(columns)-1)
@@ -127,16 +132,17 @@ func (r *revisions) WriteRevision(ctx context.Context, rev *migrate.Revision) er
 		updates = append(updates, column+" = excluded."+column)
 	}
 	_, err = r.db.ExecContext(ctx, "INSERT INTO "+r.table+" ("+revisionColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (version) DO UPDATE SET "+strings.Join(updates, ", "),
-		rev.Version, rev.Description, rev.Type, rev.Applied, rev.Total, rev.ExecutedAt, int64(rev.ExecutionTime), rev.Error, rev.ErrorStmt, rev.Hash, json.RawMessage(hashes), rev.OperatorVersion)
+		rev.Version, rev.Description, rev.Type, rev.Applied, rev.Total, rev.ExecutedAt, int64(rev.ExecutionTime), rev.Error, rev.ErrorStmt, hash, json.RawMessage(hashes), rev.OperatorVersion)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", revisionsTable, err)
 	}
 	return nil
 }
 
-// setTimes says when a file was applied and how long it took: Atlas's executor counts from the last statement.
-func (r *revisions) setTimes(ctx context.Context, version string, began time.Time, took time.Duration) error {
-	if _, err := r.db.ExecContext(ctx, "UPDATE "+r.table+" SET executed_at = $1, execution_time = $2 WHERE version = $3", began, int64(took), version); err != nil {
+// complete writes the hash of a file that was applied, when and for how long: Atlas's executor counts from
+// the last statement.
+func (r *revisions) complete(ctx context.Context, version, hash string, began time.Time, took time.Duration) error {
+	if _, err := r.db.ExecContext(ctx, "UPDATE "+r.table+" SET hash = $1, executed_at = $2, execution_time = $3 WHERE version = $4", hash, began, int64(took), version); err != nil {
 		return fmt.Errorf("write %s: %w", revisionsTable, err)
 	}
 	return nil

@@ -253,3 +253,22 @@ func (sql tokens) inserts(table string) (columns []string, ok bool) {
 	}
 	return columns, true
 }
+
+// control returns the word of transaction control in a text that may hold several statements: after it the
+// rest would run outside of the transaction that is to be undone, or that belongs to the file.
+func (sql tokens) control() string {
+	if sql.at(0, "CREATE") && (sql.has("TRIGGER") || sql.has("BEGIN", "ATOMIC")) {
+		return "" // Its body has a BEGIN and an END of its own.
+	}
+	for i := range sql {
+		if i > 0 && !sql.at(i-1, ";") {
+			continue
+		}
+		for _, word := range []string{"BEGIN", "START", "COMMIT", "END", "ABORT", "ROLLBACK", "PREPARE"} {
+			if sql.at(i, word) && (word != "PREPARE" || sql.at(i+1, "TRANSACTION")) {
+				return word
+			}
+		}
+	}
+	return ""
+}
