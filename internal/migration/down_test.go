@@ -335,37 +335,49 @@ func TestPlanDown_SaysWhatIsConverted(t *testing.T) {
 
 func TestPlanDown_SaysWhatIsKept(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{dialect.SQLite, dialect.Postgres} {
-		for statement, kept := range map[string]bool{
-			"INSERT INTO things (id) VALUES (2)":                                 true,
-			"update things set id = 2":                                           true,
-			"DELETE FROM things":                                                 true,
-			"-- why\nDELETE FROM things":                                         true,
-			"/* why */ DELETE FROM things":                                       true,
-			"INSERT INTO new_things (id) SELECT id FROM things":                  true,
-			"WITH two AS (SELECT 2 AS id) INSERT INTO things SELECT id FROM two": true,
-			"CREATE INDEX things_id ON things (id)":                              false,
-			"CREATE TABLE more AS SELECT id FROM things":                         false,
-			"REPLACE INTO things (id) VALUES (2)":                                name == dialect.SQLite,
-			"DO $$ BEGIN DELETE FROM things; END $$":                             name == dialect.Postgres,
-			"TRUNCATE things":                                                    name == dialect.Postgres,
-		} {
-			if !kept && !strings.HasPrefix(statement, "CREATE") {
-				continue // That dialect does not have it.
-			}
-			t.Run(name+" "+statement, func(t *testing.T) {
-				t.Parallel()
-				if strings.HasPrefix(statement, "REPLACE") || strings.HasPrefix(statement, "INSERT INTO new_") {
-					t.Skip("defect: it is not taken for a change of rows")
-				}
-				db, files := changing(t, name, "CREATE TABLE things (id integer PRIMARY KEY);\nCREATE TABLE new_things (id integer PRIMARY KEY);\nINSERT INTO things (id) VALUES (1);\n", statement+";\n")
-				var want []string
-				if kept {
-					want = []string{"2_more.sql"}
-				}
-				equal(t, "keeps", planDown(t, db, files, "", 1).Keeps, want)
-			})
+	each(t, func(t *testing.T, name string) {
+		statements := []struct {
+			text string
+			kept bool
+		}{
+			{"INSERT INTO things (id) VALUES (2)", true},
+			{"update things set id = 3 where id = 2", true},
+			{"DELETE FROM things WHERE id = 3", true},
+			{"-- why\nDELETE FROM things WHERE id = 3", true},
+			{"/* why */ DELETE FROM things WHERE id = 3", true},
+			{"WITH two AS (SELECT 4 AS id) INSERT INTO things SELECT id FROM two", true},
+			{"CREATE INDEX things_id ON things (id)", false},
+			{"CREATE TABLE more AS SELECT id FROM things", false},
 		}
+		if name == dialect.Postgres {
+			statements = append(statements, []struct {
+				text string
+				kept bool
+			}{
+				{"DO $$ BEGIN DELETE FROM things; END $$", true},
+				{"TRUNCATE things", true},
+			}...)
+		}
+		all := map[string]string{"00_first.sql": "CREATE TABLE things (id integer PRIMARY KEY);\n"}
+		var want []string
+		for i, statement := range statements {
+			all[fmt.Sprintf("%02d_more.sql", i+1)] = statement.text + ";\n"
+			if statement.kept {
+				want = append(want, fmt.Sprintf("%02d_more.sql", i+1))
+			}
+		}
+		db := open(t, empty(t, name))
+		apply(t, db, folder(t, all))
+		equal(t, "keeps", planDown(t, db, folder(t, all), "00", 0).Keeps, want)
+	})
+}
+
+func TestPlanDown_SaysWhatIsKeptBesidesCopies(t *testing.T) {
+	t.Parallel()
+	t.Skip("defect: it takes a table whose name begins with new_ for a copy, and does not know REPLACE")
+	for _, statement := range []string{"INSERT INTO new_things (id) VALUES (2);\n", "REPLACE INTO new_things (id) VALUES (2);\n"} {
+		db, files := changing(t, dialect.SQLite, "CREATE TABLE new_things (id integer PRIMARY KEY);\n", statement)
+		equal(t, "keeps "+statement, planDown(t, db, files, "", 1).Keeps, []string{"2_more.sql"})
 	}
 }
 
@@ -567,11 +579,10 @@ func TestDown_WaitsForAnother(t *testing.T) {
 		failed := make(chan error, 1)
 		m := migrator(t, db, files)
 		go func() { failed <- m.Down(t.Context(), plan, migration.Options{}) }()
-		<-waits
 		select {
 		case err := <-failed:
 			t.Fatalf("it did not wait: %v", err)
-		default:
+		case <-waits:
 		}
 		checkAccount(t, open(t, url), stepNames(2))
 		release()
