@@ -362,6 +362,34 @@ func TestPlanDown_SaysWhatIsKept(t *testing.T) {
 				equal(t, "keeps", planDown(t, db, files, "", 1).Keeps, want)
 			})
 		}
+		if name == dialect.Postgres {
+			statements = append(statements, []struct {
+				text string
+				kept bool
+			}{
+				{"DO $$ BEGIN DELETE FROM things; END $$", true},
+				{"TRUNCATE things", true},
+			}...)
+		}
+		all := map[string]string{"00_first.sql": "CREATE TABLE things (id integer PRIMARY KEY);\n"}
+		var want []string
+		for i, statement := range statements {
+			all[fmt.Sprintf("%02d_more.sql", i+1)] = statement.text + ";\n"
+			if statement.kept {
+				want = append(want, fmt.Sprintf("%02d_more.sql", i+1))
+			}
+		}
+		db := open(t, empty(t, name))
+		apply(t, db, folder(t, all))
+		equal(t, "keeps", planDown(t, db, folder(t, all), "00", 0).Keeps, want)
+	})
+}
+
+func TestPlanDown_SaysWhatIsKeptBesidesCopies(t *testing.T) {
+	t.Parallel()
+	for _, statement := range []string{"INSERT INTO new_things (id) VALUES (2);\n", "REPLACE INTO new_things (id) VALUES (2);\n"} {
+		db, files := changing(t, dialect.SQLite, "CREATE TABLE new_things (id integer PRIMARY KEY);\n", statement)
+		equal(t, "keeps "+statement, planDown(t, db, files, "", 1).Keeps, []string{"2_more.sql"})
 	}
 }
 
@@ -556,11 +584,10 @@ func TestDown_WaitsForAnother(t *testing.T) {
 		failed := make(chan error, 1)
 		m := migrator(t, db, files)
 		go func() { failed <- m.Down(t.Context(), plan, migration.Options{}) }()
-		<-waits
 		select {
 		case err := <-failed:
 			t.Fatalf("it did not wait: %v", err)
-		default:
+		case <-waits:
 		}
 		checkAccount(t, open(t, url), stepNames(2))
 		release()
