@@ -61,11 +61,11 @@ func (m *Migrator) Apply(ctx context.Context, opts Options) ([]File, error) {
 		return nil, err
 	}
 	if opts.Dev != nil {
-		// With nothing to apply, drift is for Verify to find.
-		if _, file, err := m.first(ctx, opts.To); err != nil || file == nil {
-			return nil, err
+		_, file, err := m.first(ctx, opts.To)
+		if err == nil && file != nil { // With nothing to apply, drift is for Verify to find.
+			err = m.checkDrift(ctx, opts.Dev)
 		}
-		if err := m.checkDrift(ctx, opts.Dev); err != nil {
+		if err != nil {
 			return nil, err
 		}
 	}

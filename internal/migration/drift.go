@@ -37,7 +37,7 @@ func inspectState(ctx context.Context, db *database.DB) (snapshot, error) {
 	return snapshot{tables, others}, err
 }
 
-const othersSQLite = `SELECT type || ' ' || name, sql FROM sqlite_master WHERE type IN ('trigger', 'view')
+const othersSQLite = `SELECT type || ' ' || name || CASE type WHEN 'trigger' THEN ' of ' || tbl_name ELSE '' END, sql, '' FROM sqlite_master WHERE type IN ('trigger', 'view')
 	UNION ALL SELECT 'clauses of ' || type || ' ' || name, sql, '' FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL AND name NOT LIKE 'atlas!_%' ESCAPE '!'`
 
 // Those that belong to an extension do not count.

@@ -219,7 +219,7 @@ func TestDrift_SQLite(t *testing.T) {
 		{name: "table dropped", sql: "DROP TABLE audit_logs", want: []string{"table audit_logs is missing"}},
 		{name: "virtual table", sql: "CREATE VIRTUAL TABLE extra USING rtree (id, low, high)", want: []string{"table extra should not be there", "table extra_node should not be there", "table extra_parent should not be there", "table extra_rowid should not be there"}},
 		{name: "view", sql: "CREATE VIEW people AS SELECT id FROM users", want: []string{"view people should not be there: CREATE VIEW people AS SELECT id FROM users"}},
-		{name: "trigger", sql: "CREATE TRIGGER touched AFTER UPDATE ON users BEGIN SELECT 1; END", want: []string{"trigger touched should not be there: CREATE TRIGGER touched AFTER UPDATE ON users BEGIN SELECT 1; END"}},
+		{name: "trigger", sql: "CREATE TRIGGER touched AFTER UPDATE ON users BEGIN SELECT 1; END", want: []string{"trigger touched of users should not be there: CREATE TRIGGER touched AFTER UPDATE ON users BEGIN SELECT 1; END"}},
 		{name: "rows", sql: "DELETE FROM users", want: nil},
 		{name: "statistics", sql: "ANALYZE", want: nil},
 	})

@@ -182,7 +182,7 @@ func (f Folder) plan(ctx context.Context, dev *Dev, version, name string, tables
 		file := migrate.NewLocalFile(formatted.Name(), formatted.Bytes())
 		findings, err := dev.lint(ctx, append(slices.Clone(files), migrate.File(file)), len(files))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("the plan that can be computed does not run, so write this file by hand: %w", err)
 		}
 		if allowed := allow(findings, opts.Allow); len(allowed) > 0 {
 			file.AddDirective("nolint", allowed...)
