@@ -100,7 +100,7 @@ func (a *app) plan(ctx context.Context, folder migration.Folder, name string, op
 		a.printPlan(folder, planned, refused)
 	}
 	if refused > 0 {
-		return errors.Join(err, fmt.Errorf("nothing was written: %s: change the schema, or accept by --allow CODE", findingsCount(refused)))
+		return errors.Join(err, fmt.Errorf("nothing was written for %s that nothing allows: change the schema, or accept by --allow CODE", counted(refused, "finding")))
 	}
 	return err
 }
@@ -132,11 +132,12 @@ func objections(findings []migration.Finding) int {
 	return n
 }
 
-func findingsCount(n int) string {
+// counted is a number of things of one name.
+func counted(n int, name string) string {
 	if n == 1 {
-		return "1 finding is not accepted"
+		return "1 " + name
 	}
-	return fmt.Sprintf("%d findings are not accepted", n)
+	return fmt.Sprintf("%d %ss", n, name)
 }
 
 func (a *app) printLint(findings []migration.Finding) {
@@ -190,7 +191,7 @@ func (a *app) lint(ctx context.Context, files fs.FS, devs []*migration.Dev, allo
 	n := objections(findings)
 	switch {
 	case n > 0:
-		return errors.Join(err, errors.New(findingsCount(n)))
+		return errors.Join(err, errors.New(counted(n, "finding")+" that nothing allows"))
 	case !a.json:
 		fmt.Fprintln(a.stdout, "nothing to object to")
 	}
@@ -288,7 +289,7 @@ func (a *app) verify(ctx context.Context, db *database.DB) (err error) {
 		}
 	}
 	if len(found) > 0 {
-		return errors.Join(err, fmt.Errorf("it is not all as it should be: %d found", len(found)))
+		return errors.Join(err, errors.New(counted(len(found), "difference")))
 	}
 	return err
 }
