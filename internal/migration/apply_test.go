@@ -168,8 +168,6 @@ func TestApply_StatementTimeout(t *testing.T) {
 		t.Run(fmt.Sprintf("alone %t", head != ""), func(t *testing.T) {
 			t.Parallel()
 			onEach(t, func(t *testing.T, url string) {
-				if strings.HasPrefix(url, "postgres") {
-				}
 				db := open(t, url)
 				good := steps(t, 3, 2)
 				if head != "" {
@@ -215,8 +213,6 @@ func TestApply_StatementTimeout(t *testing.T) {
 func TestApply_Attempts(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, url string) {
-		if strings.HasPrefix(url, "sqlite") {
-		}
 		holder := open(t, url)
 		apply(t, holder, steps(t, 1, 2))
 		for _, attempts := range []int{1, 2} {
