@@ -173,7 +173,13 @@ type MigrateReport struct {
 
 // Migrate applies the embedded migrations that are pending, each in a transaction of its own. Any
 // number of processes may call it at once: each migration is applied once, and a killed one leaves
-// nothing half done. When one fails, the report says what was applied before it.
+// nothing half done. One marked txmode none, such as for CREATE INDEX CONCURRENTLY, runs without a
+// transaction on PostgreSQL; the next call goes on where it stopped. When one fails, the report says
+// what was applied before it.
+//
+// It waits for a migration of another process as long as ctx allows. A statement waits for a lock as
+// the URL says (lock_timeout, busy_timeout), its migration is tried 3 times, and it may take any time.
+// Whether somebody has changed the database by hand is for `reviewpoint migrate verify`.
 //
 // It returns ErrMigrationEdited, ErrMigrationMissing or ErrForeignDatabase when the database is not
 // what these migrations made, and changes nothing then. It must not run inside InTx.
