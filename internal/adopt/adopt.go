@@ -162,6 +162,9 @@ func (a *adoption) inspect(ctx context.Context) (*Report, error) {
 		}
 	}
 	report.Changes, report.Notes, report.Problems = sorted(p.changes), sorted(p.notes), p.problems
+	if err := a.noteExtras(ctx, report); err != nil {
+		return nil, err
+	}
 	slices.SortStableFunc(report.Problems, func(x, y Problem) int {
 		return cmp.Or(cmp.Compare(x.Table, y.Table), cmp.Compare(x.Column, y.Column), cmp.Compare(x.Reason, y.Reason), cmp.Compare(x.ID, y.ID))
 	})
@@ -257,10 +260,13 @@ func Run(ctx context.Context, db *database.DB, m *migration.Migrator, report *Re
 		return nil
 	})
 	if err != nil {
-		if !committing || ctx.Err() != nil { // else the commit may have happened
-			err = errors.Join(err, saved.remove())
+		if errors.Is(err, database.ErrCommitUnknown) {
+			return Result{Backup: saved.path}, err
 		}
-		return Result{}, err
+		if committing { // and was told that it failed, as on a full disk
+			err = fmt.Errorf("nothing was changed: %w", err)
+		}
+		return Result{}, errors.Join(err, saved.remove())
 	}
 	// The planner knows nothing of the new tables yet. Without this it learns in time.
 	if db.Dialect() == dialect.Postgres {

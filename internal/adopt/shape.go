@@ -148,3 +148,27 @@ func (a *adoption) proceed(ctx context.Context, s Sequence) error {
 	}
 	return execute1(ctx, a.db, "INSERT INTO sqlite_sequence (name, seq) VALUES ($1, $2)", s.Table, s.Next-1)
 }
+
+// theirs are the indexes that the old application made.
+const theirs = "('ix_users_email', 'ix_blacklisted_tokens_jti', 'ix_used_password_reset_tokens_email', 'ix_used_password_reset_tokens_nonce', 'ix_files_user_id')"
+
+// noteExtras notes what somebody has added to the old tables and what goes with them: it speeds things up
+// or guards them, but holds nothing.
+func (a *adoption) noteExtras(ctx context.Context, report *Report) error {
+	query := "SELECT tbl_name, 'index ' || name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND name NOT IN " + theirs + " ORDER BY 1, 2"
+	if a.db.Dialect() == dialect.Postgres {
+		query = `SELECT t.relname::text, 'index ' || i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
+				WHERE NOT x.indisprimary AND i.relname NOT IN ` + theirs + " AND " + ours + `
+			UNION SELECT t.relname::text, 'constraint ' || conname FROM pg_constraint JOIN pg_class t ON t.oid = conrelid WHERE contype = 'c' AND ` + ours + `
+			UNION SELECT t.relname::text, 'comments' FROM pg_description JOIN pg_class t ON t.oid = objoid WHERE classoid = 'pg_class'::regclass AND ` + ours + `
+			UNION SELECT t.relname::text, 'storage parameters' FROM pg_class t WHERE reloptions IS NOT NULL AND ` + ours + " ORDER BY 1, 2"
+	}
+	extras, err := page(ctx, a.db, 2, query)
+	if err != nil {
+		return fmt.Errorf("look at the tables: %w", err)
+	}
+	for _, extra := range extras {
+		report.Notes = append(report.Notes, Change{Table: fmt.Sprint(extra[0]), What: fmt.Sprintf("%s goes with the old table: plan a migration for it if it is needed", extra[1])})
+	}
+	return nil
+}

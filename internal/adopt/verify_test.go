@@ -1,6 +1,7 @@
 package adopt_test
 
 import (
+	"strings"
 	"testing"
 
 	"entgo.io/ent/dialect"
@@ -47,5 +48,27 @@ func TestRun_Verified(t *testing.T) {
 			}
 		}
 		verify()
+	})
+}
+
+// What somebody has added to the old tables, and what holds nothing, is said to go.
+func TestInspect_NotesExtras(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, db *database.DB, _ string) {
+		if notes := inspect(t, db).Notes; len(notes) != 0 {
+			t.Errorf("notes of the fixture: %+v", notes)
+		}
+		execute(t, db, "CREATE INDEX files_by_type ON files (content_type)")
+		want := []string{"index files_by_type"}
+		if db.Dialect() == dialect.Postgres {
+			execute(t, db, "ALTER TABLE files ADD CONSTRAINT small CHECK (size < 10000000000)", "COMMENT ON TABLE files IS 'papers'", "ALTER TABLE files SET (fillfactor = 80)")
+			want = []string{"comments", "constraint small", "index files_by_type", "storage parameters"}
+		}
+		var got []string
+		for _, note := range inspect(t, db).Notes {
+			what, _, _ := strings.Cut(note.What, " goes with")
+			got = append(got, what)
+		}
+		equal(t, "notes", got, want)
 	})
 }

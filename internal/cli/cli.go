@@ -2,6 +2,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,7 +57,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return exitBehind
 	}
 	if errors.As(err, new(failure)) {
-		fmt.Fprintln(stderr, "reviewpoint: "+oneLine(err))
+		fmt.Fprintln(stderr, "reviewpoint: "+printable(oneLine(err)))
 		return exitFailed
 	}
 	text := oneLine(err)
@@ -86,16 +87,14 @@ func (a *app) root(getenv func(string) string) *cobra.Command {
 	root.PersistentFlags().StringVar(&a.url, "db", "", "database `URL`: sqlite://file.db or postgres://user:password@host/name (default $REVIEWPOINT_DB_URL, or "+defaultURL+")")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON, for programs")
 	root.PersistentPreRun = func(*cobra.Command, []string) {
-		if a.url == "" {
-			a.url = url
-		}
+		a.url, a.devURL = cmp.Or(a.url, url), cmp.Or(a.devURL, getenv("ATLAS_DEV_URL")) // whose passwords are no defaults to show
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		text, _, _ := strings.Cut(err.Error(), " in -") // which repeats what follows, as the password of -pPASSWORD
 		return fmt.Errorf("%s: see `%s --help`", text, cmd.CommandPath())
 	})
 	root.AddCommand(
-		a.demoCommand(), a.migrateCommand(getenv("ATLAS_DEV_URL")), a.userCommand(), a.tokenCommand(), a.auditCommand(), a.purgeCommand(), a.doctorCommand(),
+		a.demoCommand(), a.migrateCommand(), a.userCommand(), a.tokenCommand(), a.auditCommand(), a.purgeCommand(), a.doctorCommand(),
 	)
 	return root
 }

@@ -24,7 +24,7 @@ import (
 // errBehind is what status ends with when migrations are pending.
 var errBehind = errors.New("migrations are pending")
 
-func (a *app) migrateCommand(devURL string) *cobra.Command {
+func (a *app) migrateCommand() *cobra.Command {
 	migrate := &cobra.Command{
 		Use:   "migrate",
 		Short: "Plan, check, apply, undo and verify migrations",
@@ -32,7 +32,7 @@ func (a *app) migrateCommand(devURL string) *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	migrate.PersistentFlags().StringVar(&a.dir, "dir", "", "`folder` of the migrations, with sqlite and postgres in it (default what this command was built with; schema/migrations for plan, lint and hash)")
-	migrate.PersistentFlags().StringVar(&a.devURL, "dev-url", devURL, "`URL` of a PostgreSQL database to try migrations on; nothing stays there (default $ATLAS_DEV_URL, or the database itself, or a throw-away server)")
+	migrate.PersistentFlags().StringVar(&a.devURL, "dev-url", "", "`URL` of a PostgreSQL database to try migrations on; nothing stays there (default $ATLAS_DEV_URL, or the database itself, or a throw-away server)")
 	migrate.AddCommand(
 		a.planCommand(), a.lintCommand(), a.hashCommand(),
 		a.applyCommand(), a.statusCommand(), a.downCommand(), a.verifyCommand(), a.adoptCommand(),

@@ -107,7 +107,7 @@ func (a *app) plan(ctx context.Context, folder migration.Folder, name string, op
 
 func (a *app) printPlan(folder migration.Folder, planned []migration.Planned, refused int) {
 	if len(planned) == 0 {
-		fmt.Fprintln(a.stdout, "nothing to plan: the migrations make what the schema says")
+		fmt.Fprintln(a.stdout, "nothing to plan: the migrations make what the client was generated for; after a change in schema/, run `go generate ./...` first")
 		return
 	}
 	for _, file := range planned {

@@ -73,6 +73,29 @@ func Start() (*Cluster, error) {
 // URL is that of the database postgres, as its superuser.
 func (c *Cluster) URL() string { return c.url.String() }
 
+// Guest makes a role that may make schemas in the database postgres, and nothing to the machine, and returns
+// the URL for it: what the superuser runs could start any program.
+func (c *Cluster) Guest(ctx context.Context) (guest string, err error) {
+	connector, err := pq.NewConnector(c.URL())
+	if err != nil {
+		return "", err
+	}
+	db := sql.OpenDB(connector)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	password := rand.Text()
+	for _, statement := range []string{
+		"CREATE ROLE guest LOGIN PASSWORD " + pq.QuoteLiteral(password),
+		"GRANT CREATE ON DATABASE postgres TO guest",
+	} {
+		if _, err := db.ExecContext(ctx, statement); err != nil {
+			return "", err
+		}
+	}
+	u := *c.url
+	u.User = url.UserPassword("guest", password)
+	return u.String(), nil
+}
+
 // Close ends the server. It does not wait for the end.
 func (c *Cluster) Close() error { return c.lifeline.Close() }
 

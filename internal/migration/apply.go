@@ -40,7 +40,7 @@ type Options struct {
 func (o Options) attempts() int { return cmp.Or(o.Attempts, 3) }
 
 const (
-	lockPause = 20 * time.Millisecond  // between two looks at the lock
+	lockPause = 20 * time.Millisecond  // before the second look at the lock; it doubles with each, up to some 1.3 s
 	busyPause = 125 * time.Millisecond // before the second attempt, times two; it doubles with each
 )
 
@@ -70,14 +70,15 @@ func (m *Migrator) Apply(ctx context.Context, opts Options) ([]File, error) {
 		}
 	}
 	var applied []File
-	for attempt := 1; ; {
+	for attempt, waits := 1, 0; ; {
 		next, more, err := m.step(ctx, opts)
 		switch {
 		case errors.Is(err, errLocked):
 			// Waiting in the database would hold a snapshot, for whose end CREATE INDEX CONCURRENTLY waits.
-			if err := pause(ctx, lockPause); err != nil {
+			if err := pause(ctx, lockPause<<min(waits, 6)); err != nil {
 				return applied, fmt.Errorf("wait for another migration: %w", err)
 			}
+			waits++
 		case errors.Is(err, database.ErrBusy) && attempt < opts.attempts() && ctx.Err() == nil:
 			if err := pause(ctx, busyPause<<attempt); err != nil {
 				return applied, err
@@ -86,7 +87,7 @@ func (m *Migrator) Apply(ctx context.Context, opts Options) ([]File, error) {
 		case err != nil || !more:
 			return applied, err
 		default:
-			applied, attempt = append(applied, next), 1
+			applied, attempt, waits = append(applied, next), 1, 0
 		}
 	}
 }
@@ -401,11 +402,10 @@ type failure struct {
 }
 
 func (f *failure) Error() string {
-	what := " and was undone"
 	if f.alone {
-		what = "; what it did before is kept, and the next `migrate apply` goes on from there"
+		return fmt.Sprintf("migration %s failed at line %d: %v: what it did before is kept, and the next `migrate apply` goes on from there", f.file.Name(), lineOf(f.file, f.statement), f.err)
 	}
-	return fmt.Sprintf("migration %s failed at line %d%s: %v", f.file.Name(), lineOf(f.file, f.statement), what, f.err)
+	return fmt.Sprintf("migration %s failed at line %d and was undone: %v", f.file.Name(), lineOf(f.file, f.statement), f.err)
 }
 
 func (f *failure) Unwrap() error { return f.err }

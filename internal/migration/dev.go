@@ -40,7 +40,10 @@ func OpenDev(ctx context.Context, name, url string) (*Dev, error) {
 		if err != nil {
 			return nil, fmt.Errorf("migrations for PostgreSQL are tried out on a server: name one by --dev-url or ATLAS_DEV_URL: %w", err)
 		}
-		url, stop = own.URL(), own.Close
+		stop = own.Close
+		if url, err = own.Guest(ctx); err != nil {
+			return nil, errors.Join(err, stop())
+		}
 	}
 	db, err := database.Open(ctx, url, database.Options{})
 	if err != nil {
@@ -65,8 +68,12 @@ func (d *Dev) try(ctx context.Context, fn func(ctx context.Context) error) error
 				"SET LOCAL search_path = " + name,
 				"SET LOCAL statement_timeout = 0",
 			} {
-				if _, err := d.db.ExecContext(ctx, statement); err != nil {
+				_, err := d.db.ExecContext(ctx, statement)
+				if e, ok := errors.AsType[*database.Error](err); ok && e.Code == "42501" {
 					return fmt.Errorf("make a schema to try migrations in on %s: %w: grant CREATE on the database, or name another server by --dev-url", d.db.Name(), err)
+				}
+				if err != nil {
+					return fmt.Errorf("make a schema to try migrations in on %s: %w: name another server by --dev-url", d.db.Name(), err)
 				}
 			}
 		}
@@ -141,8 +148,11 @@ func nameIndexes(table *schema.Table) {
 	}
 }
 
-// errUnreadable is the error of a file that cannot be taken apart.
-var errUnreadable = errors.New("migration cannot be read")
+// errUnusable is the error of a file that is refused before anything of it runs.
+var errUnusable = errors.New("migration cannot be used")
+
+// homes are the schemas in which migrations live: that of this connection, those with an account, and public.
+const homes = "SELECT nspname::text FROM pg_namespace n WHERE nspname IN ('public', current_schema()) OR EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid AND relname = $1)"
 
 // statements takes a file apart as Atlas does for the dialect.
 func statements(ctx context.Context, db *database.DB, file migrate.File) ([]*migrate.Stmt, error) {
@@ -152,11 +162,23 @@ func statements(ctx context.Context, db *database.DB, file migrate.File) ([]*mig
 	}
 	found, err := migrate.FileStmtDecls(driver, file)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", errUnreadable, file.Name(), err)
+		return nil, fmt.Errorf("%w: %s: %w", errUnusable, file.Name(), err)
+	}
+	schemas := []string{}
+	if db.Dialect() == dialect.Postgres {
+		if schemas, err = scanStrings(ctx, db, homes, revisionsTable); err != nil {
+			return nil, err
+		}
 	}
 	for _, statement := range found {
-		if word := scanSQL(statement.Text).control(); word != "" {
-			return nil, &failure{file, statement, false, fmt.Errorf("%w: %s has no place in a file: leave it out", errUnreadable, word)}
+		sql, objection := scanSQL(statement.Text), ""
+		if word := sql.control(); word != "" {
+			objection = word + " has no place in a file: leave it out"
+		} else if name := sql.elsewhere(schemas); name != "" {
+			objection = "it names " + name + ", but its tables are those of the connection's schema, wherever that is: leave the name out"
+		}
+		if objection != "" {
+			return nil, fmt.Errorf("%w: %s line %d: %s", errUnusable, file.Name(), lineOf(file, statement), objection)
 		}
 	}
 	return found, nil

@@ -22,6 +22,7 @@ type Down struct {
 	Destroys   []string // what is lost, in words; none if no data goes
 	Keeps      []string // files whose changes of rows are not undone
 	target     snapshot
+	changes    []schema.Change
 	status     []File // when it was planned
 }
 
@@ -109,6 +110,7 @@ func (m *Migrator) computeDown(ctx context.Context, dev *Dev, left, applied int)
 			down.Keeps = append(down.Keeps, file.Name())
 		}
 	}
+	down.changes = changes
 	down.Destroys, err = m.destroys(ctx, changes)
 	return down, err
 }
@@ -194,11 +196,12 @@ func (m *Migrator) fillsNulls(table *schema.Table, change *schema.ModifyColumn, 
 // Down undoes what PlanDown has planned, in one transaction together with the rows of the account. It
 // ends with exactly the tables that the remaining files make, or changes nothing.
 func (m *Migrator) Down(ctx context.Context, plan *Down, opts Options) error {
-	for attempt := 1; ; {
+	for attempt, waits := 1, 0; ; {
 		err := m.down(ctx, plan, opts)
 		switch {
 		case errors.Is(err, errLocked):
-			err = pause(ctx, lockPause)
+			err = pause(ctx, lockPause<<min(waits, 6))
+			waits++
 		case errors.Is(err, database.ErrBusy) && attempt < opts.attempts() && ctx.Err() == nil:
 			err = pause(ctx, busyPause<<attempt)
 			attempt++
@@ -217,6 +220,9 @@ func (m *Migrator) down(ctx context.Context, plan *Down, opts Options) error {
 			return err
 		}
 		if err := m.stillLast(ctx, plan); err != nil {
+			return err
+		}
+		if err := m.stillLoses(ctx, plan); err != nil {
 			return err
 		}
 		sequences, err := readSequences(ctx, m.db)
@@ -267,6 +273,34 @@ func (m *Migrator) forget(ctx context.Context, plan *Down) error {
 		if err := rrw.DeleteRevision(ctx, revision.Version); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// stillLoses makes sure that nothing else is lost than what was shown: with traffic, rows come in between.
+func (m *Migrator) stillLoses(ctx context.Context, plan *Down) error {
+	if m.db.Dialect() == dialect.Postgres { // SQLite's transaction keeps other writers out.
+		for _, change := range plan.changes {
+			name := ""
+			switch c := change.(type) {
+			case *schema.DropTable:
+				name = c.T.Name
+			case *schema.ModifyTable:
+				name = c.T.Name
+			default:
+				continue
+			}
+			if _, err := m.db.ExecContext(ctx, fmt.Sprintf("LOCK TABLE %q IN ACCESS EXCLUSIVE MODE", name)); err != nil {
+				return fmt.Errorf("lock table %s: %w", name, err)
+			}
+		}
+	}
+	now, err := m.destroys(ctx, plan.changes)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(now, plan.Destroys) {
+		return errors.New("what would be lost has changed since it was shown, and nothing was changed: run it again")
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode"
 
+	"ariga.io/atlas/sql/migrate"
 	"ariga.io/atlas/sql/schema"
 	"ariga.io/atlas/sql/sqlite"
 	"entgo.io/ent/dialect"
@@ -126,14 +127,17 @@ func (m *Migrator) Drift(ctx context.Context, dev *Dev) ([]string, error) {
 		if m.halfDone(files) != nil {
 			return nil, nil
 		}
-		should, err := dev.replay(ctx, all[:applied])
-		if err != nil {
-			return nil, err
+		should := snapshot{schema: schema.New("")}
+		if applied > 0 {
+			if should, err = dev.replay(ctx, all[:applied]); err != nil {
+				return nil, fmt.Errorf("try out what is applied: %w", err)
+			}
 		}
 		is, err := inspectState(ctx, m.db)
 		if err != nil {
 			return nil, err
 		}
+		dev.settleTexts(ctx, all[:applied], is, should)
 		different, err := differences(ctx, m.db, is, should)
 		if err != nil || len(different) == 0 {
 			return nil, err
@@ -144,6 +148,46 @@ func (m *Migrator) Drift(ctx context.Context, dev *Dev) ([]string, error) {
 			return different, err
 		}
 	}
+}
+
+// settleTexts writes the checks of is that mean what those of should do as they are written there: after a
+// dump and its restoration PostgreSQL may write one otherwise.
+func (d *Dev) settleTexts(ctx context.Context, files []migrate.File, is, should snapshot) {
+	if d.db.Dialect() != dialect.Postgres {
+		return
+	}
+	for _, want := range should.schema.Tables {
+		got, ok := is.schema.Table(want.Name)
+		if !ok {
+			continue
+		}
+		texts := checkTexts(want)
+		for _, attribute := range got.Attrs {
+			check, ok := attribute.(*schema.Check)
+			if !ok {
+				continue
+			}
+			if text := texts[check.Name]; text != "" && fold(check.Expr) != text && d.sameMeaning(ctx, files, want.Name, check.Expr, text) {
+				check.Expr = text
+			}
+		}
+	}
+}
+
+// sameMeaning reports whether PostgreSQL understands two conditions alike.
+func (d *Dev) sameMeaning(ctx context.Context, files []migrate.File, table, one, other string) (same bool) {
+	err := d.try(ctx, func(ctx context.Context) error {
+		for _, file := range files {
+			if err := runInTx(ctx, d.db, file, nil); err != nil {
+				return err
+			}
+		}
+		// The second reading is stable.
+		twice := func(condition string) string { return d.understood(ctx, table, d.understood(ctx, table, condition)) }
+		same = twice(one) == twice(other)
+		return nil
+	})
+	return same && err == nil
 }
 
 // checkDrift refuses a database that is not what its applied migrations make.

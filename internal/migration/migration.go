@@ -78,6 +78,9 @@ func readDir(files fs.FS, folder string) (*migrate.MemDir, error) {
 		return nil, fmt.Errorf("read the migrations of %s: %w", folder, err)
 	}
 	for _, entry := range entries {
+		if entry.IsDir() || path.Ext(entry.Name()) != ".sql" && entry.Name() != migrate.HashFileName {
+			continue // Atlas does not look at it either.
+		}
 		content, err := fs.ReadFile(files, path.Join(folder, entry.Name()))
 		if err != nil {
 			return nil, fmt.Errorf("read the migrations of %s: %w", folder, err)

@@ -328,7 +328,8 @@ func writeNew(path, content string) error {
 // Hash writes the atlas.sum of each folder anew.
 func (f Folder) Hash() error {
 	for _, name := range []string{"sqlite", "postgres"} {
-		dir, err := migrate.NewLocalDir(filepath.Join(f.Path, name))
+		folder := filepath.Join(f.Path, name)
+		dir, err := migrate.NewLocalDir(folder)
 		if err != nil {
 			return err
 		}
@@ -336,7 +337,16 @@ func (f Folder) Hash() error {
 		if err != nil {
 			return err
 		}
-		if err := migrate.WriteSumFile(dir, sum); err != nil {
+		text, err := sum.MarshalText()
+		if err != nil {
+			return err
+		}
+		// Whole or not at all, and not through a link.
+		draft := filepath.Join(folder, migrate.HashFileName+".draft")
+		if err := errors.Join(os.RemoveAll(draft), writeNew(draft, string(text))); err != nil {
+			return err
+		}
+		if err := os.Rename(draft, filepath.Join(folder, migrate.HashFileName)); err != nil {
 			return err
 		}
 	}

@@ -37,8 +37,8 @@ func openRevisions(ctx context.Context, db *database.DB) (*revisions, error) {
 		r.exists = len(found) > 0
 		return r, err
 	}
-	found, err := scanStrings(ctx, db, `SELECT table_schema FROM information_schema.tables
-		WHERE table_name = $1 AND table_schema IN (current_schema(), $1) ORDER BY table_schema = current_schema() DESC`, revisionsTable)
+	found, err := scanStrings(ctx, db, `SELECT nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE relname = $1 AND relkind IN ('r', 'p') AND nspname IN (current_schema(), $1) ORDER BY nspname = current_schema() DESC`, revisionsTable)
 	if err != nil || len(found) == 0 {
 		return r, err
 	}

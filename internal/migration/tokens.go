@@ -272,3 +272,21 @@ func (sql tokens) control() string {
 	}
 	return ""
 }
+
+// elsewhere returns what in the statement leads out of the current schema: the name of one of the schemas,
+// or the search_path.
+func (sql tokens) elsewhere(schemas []string) string {
+	for i, token := range sql {
+		text := strings.Trim(token.text, "'")
+		if strings.EqualFold(text, "search_path") {
+			return "the search_path"
+		}
+		for _, schema := range schemas {
+			same := token.text == schema || !token.quoted && strings.EqualFold(token.text, schema)
+			if same && sql.at(i+1, ".") || strings.HasPrefix(token.text, "'"+schema+".") {
+				return "the schema " + schema
+			}
+		}
+	}
+	return ""
+}

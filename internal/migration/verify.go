@@ -72,7 +72,7 @@ func verifyFolder(ctx context.Context, files fs.FS, tables []*entschema.Table, d
 		return nil, nil, is, err
 	}
 	is, err = dev.replay(ctx, all)
-	if errors.As(err, new(*failure)) || errors.Is(err, errUnreadable) {
+	if errors.As(err, new(*failure)) || errors.Is(err, errUnusable) {
 		return []string{err.Error()}, nil, snapshot{}, nil
 	}
 	if err != nil {
@@ -168,6 +168,13 @@ func verifyDatabase(ctx context.Context, files fs.FS, devs []*Dev, db *database.
 		}
 		for _, what := range found {
 			out = append(out, Difference{where, what})
+		}
+		status, err := m.Status(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if file := m.halfDone(status); file != nil {
+			out = append(out, Difference{where, fmt.Sprintf("migration %s stopped half-way, with %d of %d statements done: run `reviewpoint migrate apply`, and then this again", file.Name, file.Done, file.Total)})
 		}
 	}
 	return out, nil
