@@ -281,7 +281,7 @@ func (m *Migrator) forget(ctx context.Context, plan *Down) error {
 func (m *Migrator) stillLoses(ctx context.Context, plan *Down) error {
 	if m.db.Dialect() == dialect.Postgres { // SQLite's transaction keeps other writers out.
 		for _, change := range plan.changes {
-			name := ""
+			var name string
 			switch c := change.(type) {
 			case *schema.DropTable:
 				name = c.T.Name
