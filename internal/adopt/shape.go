@@ -104,8 +104,8 @@ func (a *adoption) match(t *table, r relation) (lacks, besides []string) {
 func (a *adoption) adopted(ctx context.Context) (bool, error) {
 	query := "SELECT name FROM sqlite_master WHERE type = 'table' AND name = $1"
 	if a.db.Dialect() == dialect.Postgres {
-		query = `SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-			WHERE c.relname = $1 AND c.relkind = 'r' AND n.nspname IN (current_schema(), $1::text)`
+		query = `SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE c.relname = $1 AND c.relkind = 'r' AND n.nspname IN (pg_catalog.current_schema(), $1::text)`
 	}
 	accounts, err := list[string](ctx, a.db, query, revisionsTable)
 	if err != nil {

@@ -72,3 +72,17 @@ func TestInspect_NotesExtras(t *testing.T) {
 		equal(t, "notes", got, want)
 	})
 }
+
+// Whoever may make functions in the schema cannot have them called by the one who adopts.
+func TestInspect_PlantedFunctions(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, db *database.DB, _ string) {
+		if db.Dialect() != dialect.Postgres {
+			t.Skip("SQLite has no functions of its own")
+		}
+		for _, signature := range []string{"format(text, name, name)", "format(text, name, text)", "format(text, text, text)", "quote_ident(name)", "concat_ws(text, text, text)"} {
+			execute(t, db, "CREATE FUNCTION "+signature+" RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''planted''; END'")
+		}
+		take(t, db)
+	})
+}

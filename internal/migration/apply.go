@@ -372,7 +372,12 @@ func (r *resumed) ExecContext(ctx context.Context, query string, args ...any) (s
 	if match == nil {
 		return r.joined.ExecContext(ctx, query, args...)
 	}
-	found, err := scanStrings(ctx, r.db, "SELECT CASE WHEN indisvalid THEN 'valid' ELSE 'invalid' END FROM pg_index WHERE indexrelid = to_regclass($1)", match[2])
+	if strings.EqualFold(match[2], "ON") {
+		return nil, errors.New("give the index a name: without one it cannot be told whether an earlier attempt has made it")
+	}
+	// to_regclass goes along the search_path, where others have indexes of the name.
+	found, err := scanStrings(ctx, r.db, `SELECT CASE WHEN indisvalid THEN 'valid' ELSE 'invalid' END FROM pg_index JOIN pg_class c ON c.oid = indexrelid
+		WHERE indexrelid = to_regclass($1) AND relnamespace = pg_catalog.quote_ident(pg_catalog.current_schema())::regnamespace`, match[2])
 	if err != nil {
 		return nil, err
 	}

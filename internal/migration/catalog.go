@@ -38,7 +38,7 @@ func readCatalog(ctx context.Context, db *database.DB) (read *catalog, err error
 	rows, err := db.QueryContext(ctx, `SELECT c.oid, c.relname, COALESCE(i.indrelid, c.oid), COALESCE(pg_relation_filenode(c.oid), 0),
 			COALESCE(pg_stat_get_xact_numscans(c.oid), 0), current_setting('track_counts')::bool
 		FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid
-		WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind IN ('r', 'p', 'm', 'i', 'I')`)
+		WHERE c.relnamespace = pg_catalog.quote_ident(pg_catalog.current_schema())::regnamespace AND c.relkind IN ('r', 'p', 'm', 'i', 'I')`)
 	if err != nil {
 		return nil, fmt.Errorf("read the catalog: %w", err)
 	}
@@ -61,7 +61,7 @@ func readCatalog(ctx context.Context, db *database.DB) (read *catalog, err error
 
 func (c *catalog) readConstraints(ctx context.Context, db *database.DB) (err error) {
 	rows, err := db.QueryContext(ctx, `SELECT oid, conname, conrelid, conindid, contype, convalidated
-		FROM pg_constraint WHERE connamespace = quote_ident(current_schema())::regnamespace AND conrelid <> 0`)
+		FROM pg_constraint WHERE connamespace = pg_catalog.quote_ident(pg_catalog.current_schema())::regnamespace AND conrelid <> 0`)
 	if err != nil {
 		return fmt.Errorf("read the catalog: %w", err)
 	}

@@ -114,7 +114,7 @@ func inspect(ctx context.Context, db *database.DB) (*schema.Schema, error) {
 	}
 	exclude := []string{revisionsTable}
 	if db.Dialect() == dialect.Postgres {
-		const ofExtensions = "SELECT relname FROM pg_class c WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'p') AND " + extension
+		const ofExtensions = "SELECT relname FROM pg_class c WHERE relnamespace = pg_catalog.quote_ident(pg_catalog.current_schema())::regnamespace AND relkind IN ('r', 'p') AND " + extension
 		found, err := scanStrings(ctx, db, ofExtensions)
 		if err != nil {
 			return nil, fmt.Errorf("inspect %s: %w", db.Name(), err)
@@ -152,7 +152,7 @@ func nameIndexes(table *schema.Table) {
 var errUnusable = errors.New("migration cannot be used")
 
 // homes are the schemas in which migrations live: that of this connection, those with an account, and public.
-const homes = "SELECT nspname::text FROM pg_namespace n WHERE nspname IN ('public', current_schema()) OR EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid AND relname = $1)"
+const homes = "SELECT nspname::text FROM pg_namespace n WHERE nspname IN ('public', pg_catalog.current_schema()) OR EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid AND relname = $1)"
 
 // statements takes a file apart as Atlas does for the dialect.
 func statements(ctx context.Context, db *database.DB, file migrate.File) ([]*migrate.Stmt, error) {

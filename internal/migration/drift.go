@@ -42,13 +42,13 @@ const othersSQLite = `SELECT type || ' ' || name || CASE type WHEN 'trigger' THE
 	UNION ALL SELECT 'clauses of ' || type || ' ' || name, sql, '' FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL AND name NOT LIKE 'atlas!_%' ESCAPE '!'`
 
 // Those that belong to an extension do not count.
-const othersPostgres = `WITH own AS (SELECT quote_ident(current_schema())::regnamespace AS schema, quote_ident(current_schema()) || '.' AS prefix)
+const othersPostgres = `WITH own AS (SELECT pg_catalog.quote_ident(pg_catalog.current_schema())::regnamespace AS schema, pg_catalog.quote_ident(pg_catalog.current_schema()) || '.' AS prefix)
 SELECT name, definition, prefix FROM own, LATERAL (
 	SELECT 'view ' || relname AS name, pg_get_viewdef(oid) AS definition, 'pg_class'::regclass AS catalog, oid FROM pg_class WHERE relnamespace = schema AND relkind IN ('v', 'm')
 	UNION ALL SELECT 'function ' || oid::regprocedure, pg_get_functiondef(oid), 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = schema AND prokind IN ('f', 'p')
 	UNION ALL SELECT 'trigger ' || t.tgname || ' of ' || c.relname, pg_get_triggerdef(t.oid, true), 'pg_class'::regclass, c.oid FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE c.relnamespace = schema AND NOT t.tgisinternal
 	UNION ALL SELECT 'rule ' || r.rulename || ' of ' || c.relname, pg_get_ruledef(r.oid), 'pg_class'::regclass, c.oid FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE c.relnamespace = schema AND r.rulename <> '_RETURN'
-	UNION ALL SELECT 'policy ' || p.polname || ' of ' || c.relname, concat_ws(' ', p.polcmd, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)), 'pg_class'::regclass, c.oid FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE c.relnamespace = schema
+	UNION ALL SELECT 'policy ' || p.polname || ' of ' || c.relname, pg_catalog.concat_ws(' ', p.polcmd, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)), 'pg_class'::regclass, c.oid FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE c.relnamespace = schema
 	UNION ALL SELECT 'row security of ' || relname, CASE WHEN relforcerowsecurity THEN 'forced' ELSE 'on' END, 'pg_class'::regclass, oid FROM pg_class WHERE relnamespace = schema AND relrowsecurity
 	UNION ALL SELECT 'sequence ' || relname, '', 'pg_class'::regclass, oid FROM pg_class c WHERE relnamespace = schema AND relkind = 'S' AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i'))
 	UNION ALL SELECT 'index ' || c.relname, 'not valid', 'pg_class'::regclass, c.oid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE c.relnamespace = schema AND NOT i.indisvalid

@@ -175,3 +175,47 @@ func TestFolder_Beside(t *testing.T) {
 	}
 	apply(t, sqliteFile(t), os.DirFS(dir))
 }
+
+// Another application's index of the name, in a schema that the search_path goes on to, is left alone.
+func TestTxmodeNone_IndexOfAnotherSchema(t *testing.T) {
+	t.Parallel()
+	url := dbtest.Postgres(t)
+	admin := open(t, url)
+	execute(t, admin, "CREATE SCHEMA ours; CREATE TABLE other (id bigint); INSERT INTO other VALUES (1), (1)")
+	if _, err := admin.ExecContext(t.Context(), "CREATE UNIQUE INDEX CONCURRENTLY log_id ON other (id)"); err == nil {
+		t.Fatal("it is not invalid")
+	}
+	db := open(t, withParameter(t, url, "search_path", "ours,public"))
+	apply(t, db, folder(t, map[string]string{
+		"1_log.sql":   "CREATE TABLE log (id bigint);\n",
+		"2_index.sql": "-- atlas:txmode none\n\nCREATE INDEX CONCURRENTLY log_id ON log (id);\n",
+	}))
+	equal(t, "indexes", query[string](t, t.Context(), admin, "SELECT schemaname || '.' || indexname FROM pg_indexes WHERE indexname = 'log_id' ORDER BY 1"), []string{"ours.log_id", "public.log_id"})
+	_, err := migrator(t, db, folder(t, map[string]string{
+		"1_log.sql":   "CREATE TABLE log (id bigint);\n",
+		"2_index.sql": "-- atlas:txmode none\n\nCREATE INDEX CONCURRENTLY log_id ON log (id);\n",
+		"3_index.sql": "-- atlas:txmode none\n\nCREATE INDEX CONCURRENTLY ON log (id);\n",
+	})).Apply(t.Context(), migration.Options{})
+	if err == nil || !strings.Contains(err.Error(), "give the index a name") {
+		t.Errorf("error = %v, want that it has no name", err)
+	}
+}
+
+// A plan that cannot be written in one folder leaves none in the other.
+func TestFolder_WriteFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, migrations.FS); err != nil {
+		t.Fatal(err)
+	}
+	before := listing(t, filepath.Join(dir, "sqlite"))
+	taken := filepath.Join(dir, "postgres", "20300101000000_more.sql")
+	if err := os.Mkdir(taken, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	more := []migration.Planned{{Dialect: "sqlite", Name: "20300101000000_more.sql", SQL: "SELECT 1;\n"}, {Dialect: "postgres", Name: "20300101000000_more.sql", SQL: "SELECT 1;\n"}}
+	if err := (migration.Folder{Path: dir}).Write(more); err == nil {
+		t.Fatal("it was written")
+	}
+	equal(t, "the other folder", listing(t, filepath.Join(dir, "sqlite")), before)
+}

@@ -215,7 +215,7 @@ func checkOrder(files []migrate.File, revisions []*migrate.Revision) error {
 func (m *Migrator) checkOurs(ctx context.Context) error {
 	query := "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name <> $1 ORDER BY name LIMIT 1"
 	if m.db.Dialect() == dialect.Postgres {
-		query = "SELECT relname FROM pg_class c WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'p') AND relname <> $1 AND NOT " + extension + " ORDER BY relname LIMIT 1"
+		query = "SELECT relname FROM pg_class c WHERE relnamespace = pg_catalog.quote_ident(pg_catalog.current_schema())::regnamespace AND relkind IN ('r', 'p') AND relname <> $1 AND NOT " + extension + " ORDER BY relname LIMIT 1"
 	}
 	tables, err := scanStrings(ctx, m.db, query, revisionsTable)
 	if err != nil {

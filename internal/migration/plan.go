@@ -301,12 +301,26 @@ func carrySequences(plan *migrate.Plan, before *schema.Schema) {
 
 var newTable = regexp.MustCompile("^CREATE TABLE `new_(\\w+)`")
 
-// Write writes planned files, each with the atlas.sum of its folder.
-func (f Folder) Write(planned []Planned) error {
+// Write writes planned files, each with the atlas.sum of its folder. If it fails, none of them stays.
+func (f Folder) Write(planned []Planned) (err error) {
+	var written []string
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, path := range written {
+			err = errors.Join(err, os.Remove(path))
+		}
+		if len(written) > 0 {
+			err = errors.Join(err, f.Hash())
+		}
+	}()
 	for _, file := range planned {
-		if err := writeNew(filepath.Join(f.Path, file.Dialect, file.Name), file.SQL); err != nil {
+		path := filepath.Join(f.Path, file.Dialect, file.Name)
+		if err := writeNew(path, file.SQL); err != nil {
 			return err
 		}
+		written = append(written, path)
 	}
 	return f.Hash()
 }

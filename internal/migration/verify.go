@@ -114,7 +114,7 @@ func (d *Dev) understood(ctx context.Context, table, condition string) string {
 			return fold(condition)
 		}
 	}
-	texts, err := scanStrings(ctx, d.db, "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'reviewpoint_condition' AND connamespace = quote_ident(current_schema())::regnamespace")
+	texts, err := scanStrings(ctx, d.db, "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'reviewpoint_condition' AND connamespace = pg_catalog.quote_ident(pg_catalog.current_schema())::regnamespace")
 	if _, undo := d.db.ExecContext(ctx, "ROLLBACK TO SAVEPOINT condition"); err != nil || undo != nil || len(texts) == 0 {
 		return fold(condition)
 	}
