@@ -99,7 +99,8 @@ func (a *adoption) postgresNext(ctx context.Context, name string) (int64, error)
 	return next, nil
 }
 
-// newTables are ours, with the old one whose owner and grants each gets.
+// newTables are ours, with the old one whose owner and grants each gets. Of the account of migrations
+// others than its owner may only read.
 var newTables = [][2]string{
 	{"users", "users"},
 	{"files", "files"},
@@ -120,7 +121,7 @@ func (a *adoption) grant(ctx context.Context) error {
 				SELECT 0 AS n, pg_catalog.format('ALTER TABLE %I OWNER TO %I', $1::text, pg_get_userbyid(relowner)) AS s FROM t WHERE pg_get_userbyid(relowner) <> current_user
 				UNION ALL SELECT 1, pg_catalog.format('GRANT %s ON %I TO %s%s', privilege_type, $1::text, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_get_userbyid(grantee)) END,
 					CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END)
-				FROM t, pg_catalog.aclexplode(relacl) WHERE grantee <> relowner
+				FROM t, pg_catalog.aclexplode(relacl) WHERE grantee <> relowner AND ($1 <> '`+revisionsTable+`' OR privilege_type = 'SELECT')
 				UNION ALL SELECT 2, pg_catalog.format('GRANT %s (%I) ON %I TO %s%s', privilege_type, attname, $1::text, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_get_userbyid(grantee)) END,
 					CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END)
 				FROM t JOIN pg_attribute ON attrelid = t.oid AND $1 = $2, pg_catalog.aclexplode(attacl) WHERE grantee <> relowner) all_of_them

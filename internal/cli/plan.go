@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -285,7 +284,7 @@ func (a *app) verify(ctx context.Context, db *database.DB) (err error) {
 			fmt.Fprintf(a.stdout, "PostgreSQL's migrations were not looked at: %s\n", skipped)
 		}
 		if len(found) == 0 {
-			fmt.Fprintln(a.stdout, strings.TrimSpace("no difference"))
+			fmt.Fprintln(a.stdout, "no difference")
 		}
 	}
 	if len(found) > 0 {

@@ -315,6 +315,11 @@ func (u *unit) commit() error {
 	if commitUnknown(err) && !errors.Is(err, ErrTxFailed) { // a failed one was never asked to commit
 		err = fmt.Errorf("%w: %w", ErrCommitUnknown, err)
 	}
+	if err == nil && u.schema && u.db.dialect == dialect.Postgres {
+		// A SET of the statements holds on for the session, which is not to be anybody else's.
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+		return nil
+	}
 	return errors.Join(err, u.release(conn))
 }
 

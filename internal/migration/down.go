@@ -155,7 +155,7 @@ func (m *Migrator) destroys(ctx context.Context, changes []schema.Change) ([]str
 	for _, change := range changes {
 		switch c := change.(type) {
 		case *schema.DropTable:
-			if err := note("the rows of table "+c.T.Name, fmt.Sprintf("SELECT '1' FROM %q LIMIT 1", c.T.Name)); err != nil {
+			if err := note("the rows of table "+c.T.Name, fmt.Sprintf("SELECT '1' FROM %s LIMIT 1", ident(c.T.Name))); err != nil {
 				return nil, err
 			}
 		case *schema.ModifyTable:
@@ -175,7 +175,7 @@ func (m *Migrator) destroys(ctx context.Context, changes []schema.Change) ([]str
 				if column == nil {
 					continue
 				}
-				if err := note("the values of column "+c.T.Name+"."+column.Name, fmt.Sprintf("SELECT '1' FROM %q WHERE %q IS NOT NULL LIMIT 1", c.T.Name, column.Name)); err != nil {
+				if err := note("the values of column "+c.T.Name+"."+column.Name, fmt.Sprintf("SELECT '1' FROM %s WHERE %s IS NOT NULL LIMIT 1", ident(c.T.Name), ident(column.Name))); err != nil {
 					return nil, err
 				}
 			}
@@ -190,7 +190,7 @@ func (m *Migrator) fillsNulls(table *schema.Table, change *schema.ModifyColumn, 
 	if m.db.Dialect() != dialect.SQLite || change.To.Type.Null || !change.From.Type.Null {
 		return nil
 	}
-	return note("which values of column "+table.Name+"."+change.To.Name+" were NULL", fmt.Sprintf("SELECT '1' FROM %q WHERE %q IS NULL LIMIT 1", table.Name, change.To.Name))
+	return note("which values of column "+table.Name+"."+change.To.Name+" were NULL", fmt.Sprintf("SELECT '1' FROM %s WHERE %s IS NULL LIMIT 1", ident(table.Name), ident(change.To.Name)))
 }
 
 // Down undoes what PlanDown has planned, in one transaction together with the rows of the account. It
@@ -290,7 +290,7 @@ func (m *Migrator) stillLoses(ctx context.Context, plan *Down) error {
 			default:
 				continue
 			}
-			if _, err := m.db.ExecContext(ctx, fmt.Sprintf("LOCK TABLE %q IN ACCESS EXCLUSIVE MODE", name)); err != nil {
+			if _, err := m.db.ExecContext(ctx, "LOCK TABLE "+ident(name)+" IN ACCESS EXCLUSIVE MODE"); err != nil {
 				return fmt.Errorf("lock table %s: %w", name, err)
 			}
 		}

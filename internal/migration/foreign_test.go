@@ -219,3 +219,29 @@ func TestFolder_WriteFails(t *testing.T) {
 	}
 	equal(t, "the other folder", listing(t, filepath.Join(dir, "sqlite")), before)
 }
+
+// What a file sets for its session does not stay on a connection that others get.
+func TestApply_SetsNothingForOthers(t *testing.T) {
+	t.Parallel()
+	db, err := database.Open(t.Context(), dbtest.Postgres(t), database.Options{MaxConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	apply(t, db, folder(t, map[string]string{"1_log.sql": "SET default_transaction_read_only = on;\nSET timezone = 'Asia/Tokyo';\nCREATE TABLE log (id bigint);\n"}))
+	if got := query[string](t, t.Context(), db, "SHOW default_transaction_read_only")[0]; got != "off" {
+		t.Errorf("default_transaction_read_only is %s", got)
+	}
+	if got := query[string](t, t.Context(), db, "SHOW timezone")[0]; got != "UTC" {
+		t.Errorf("timezone is %s", got)
+	}
+}
+
+func TestNew_TwoFilesOfOneVersion(t *testing.T) {
+	t.Parallel()
+	db := sqliteFile(t)
+	_, err := migration.New(db, folder(t, map[string]string{"1_log.sql": "CREATE TABLE log (id integer);\n", "1_more.sql": "CREATE TABLE more (id integer);\n"}))
+	if err == nil || !strings.Contains(err.Error(), "1_more.sql has the version of 1_log.sql") {
+		t.Errorf("error = %v, want both names", err)
+	}
+}

@@ -538,7 +538,7 @@ var saferWays = map[string]string{
 	"BC101": "Leave a view of the old name until no running program uses it, or keep the name and change that of the Go type alone.",
 	"BC102": "Add the new column beside the old one, write both, and drop the old one when no running program uses it; or keep it and change the Go field alone by StorageKey.",
 	"CD101": "Make sure that the program keeps up the reference, and drop the constraint once nothing else relies on it.",
-	"PG101": "CREATE INDEX CONCURRENTLY" + ownFile + ".",
+	"PG101": "CREATE INDEX CONCURRENTLY" + ownFile + ", as `migrate plan --concurrently` writes it.",
 	"PG102": "DROP INDEX CONCURRENTLY" + ownFile + ".",
 	"PG103": "Put the statement" + ownFile + ".",
 	"PG104": "CREATE UNIQUE INDEX CONCURRENTLY" + ownFile + ", and then ADD PRIMARY KEY USING INDEX.",

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"ariga.io/atlas/sql/migrate"
@@ -89,7 +90,24 @@ func readDir(files fs.FS, folder string) (*migrate.MemDir, error) {
 			return nil, fmt.Errorf("read the migrations of %s: %w", folder, err)
 		}
 	}
-	return dir, checkSum(dir, folder)
+	if err := checkSum(dir, folder); err != nil {
+		return nil, err
+	}
+	return dir, checkVersions(dir, folder)
+}
+
+// checkVersions refuses two files of one version: the account has one row for both.
+func checkVersions(dir *migrate.MemDir, folder string) error {
+	files, err := dir.Files()
+	if err != nil {
+		return fmt.Errorf("read the migrations: %w", err)
+	}
+	for i, file := range files {
+		if i > 0 && file.Version() == files[i-1].Version() {
+			return fmt.Errorf("%s/%s has the version of %s: give it a later one, and run `reviewpoint migrate hash`", folder, file.Name(), files[i-1].Name())
+		}
+	}
+	return nil
 }
 
 // checkSum compares the files with atlas.sum, and names the first that differs.
@@ -226,6 +244,9 @@ func (m *Migrator) checkOurs(ctx context.Context) error {
 	}
 	return nil
 }
+
+// ident is a name as it stands in SQL.
+func ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 func scanStrings(ctx context.Context, db *database.DB, query string, args ...any) (values []string, err error) {
 	rows, err := db.QueryContext(ctx, query, args...)

@@ -43,7 +43,7 @@ func openRevisions(ctx context.Context, db *database.DB) (*revisions, error) {
 		return r, err
 	}
 	r.exists, r.schema = true, found[0]
-	r.table = fmt.Sprintf("%q.%s", r.schema, revisionsTable)
+	r.table = ident(r.schema) + "." + revisionsTable
 	return r, nil
 }
 

@@ -107,7 +107,7 @@ func (d *Dev) compareDialects(ctx context.Context, files []migrate.File, sqlite,
 func (d *Dev) understood(ctx context.Context, table, condition string) string {
 	for _, statement := range []string{
 		"SAVEPOINT condition",
-		fmt.Sprintf("ALTER TABLE %q ADD CONSTRAINT reviewpoint_condition CHECK (%s)", table, condition),
+		fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT reviewpoint_condition CHECK (%s)", ident(table), condition),
 	} {
 		if _, err := d.db.ExecContext(ctx, statement); err != nil {
 			_, _ = d.db.ExecContext(ctx, "ROLLBACK TO SAVEPOINT condition")
