@@ -130,18 +130,6 @@ var (
 	tableCopy = regexp.MustCompile("(?i)^INSERT\\s+INTO\\s+(?:sqlite_sequence\\s.*'new_(\\w+)'|[`\"]?new_(\\w+))")
 )
 
-// planChanges is the SQL of changes, the same for every schema.
-func planChanges(ctx context.Context, driver migrate.Driver, name string, changes []schema.Change) (*migrate.Plan, error) {
-	unqualified := ""
-	plan, err := driver.PlanChanges(ctx, name, changes, func(o *migrate.PlanOptions) {
-		o.SchemaQualifier, o.Indent, o.Mode = &unqualified, "  ", migrate.PlanModeDeferred
-	})
-	if err != nil {
-		return nil, fmt.Errorf("plan the changes: %w", err)
-	}
-	return plan, nil
-}
-
 // destroys says what rows and values go with the changes.
 func (m *Migrator) destroys(ctx context.Context, changes []schema.Change) ([]string, error) {
 	var out []string
@@ -319,12 +307,4 @@ func (m *Migrator) stillLast(ctx context.Context, plan *Down) error {
 		return errors.New("another process has migrated since this was planned, and nothing was changed: run it again")
 	}
 	return nil
-}
-
-// folderOf is the name of a dialect's folder.
-func folderOf(name string) string {
-	if name == dialect.Postgres {
-		return "postgres"
-	}
-	return "sqlite"
 }

@@ -71,6 +71,14 @@ func New(db *database.DB, files fs.FS) (*Migrator, error) {
 	return &Migrator{db: db, dir: dir}, nil
 }
 
+// folderOf is the name of a dialect's folder.
+func folderOf(name string) string {
+	if name == dialect.Postgres {
+		return "postgres"
+	}
+	return "sqlite"
+}
+
 // readDir reads a folder and checks it against its atlas.sum.
 func readDir(files fs.FS, folder string) (*migrate.MemDir, error) {
 	dir := &migrate.MemDir{}

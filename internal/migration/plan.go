@@ -193,6 +193,18 @@ func (f Folder) plan(ctx context.Context, dev *Dev, version, name string, tables
 	return out, f.converges(ctx, dev, files, should)
 }
 
+// planChanges is the SQL of changes, the same for every schema.
+func planChanges(ctx context.Context, driver migrate.Driver, name string, changes []schema.Change) (*migrate.Plan, error) {
+	unqualified := ""
+	plan, err := driver.PlanChanges(ctx, name, changes, func(o *migrate.PlanOptions) {
+		o.SchemaQualifier, o.Indent, o.Mode = &unqualified, "  ", migrate.PlanModeDeferred
+	})
+	if err != nil {
+		return nil, fmt.Errorf("plan the changes: %w", err)
+	}
+	return plan, nil
+}
+
 // converges makes sure that the files with the planned ones make what the schema wants, with all that
 // was there besides.
 func (f Folder) converges(ctx context.Context, dev *Dev, files []migrate.File, should snapshot) error {
