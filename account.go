@@ -19,7 +19,10 @@ import (
 	"github.com/reviewpoint/models/internal/password"
 	"github.com/reviewpoint/models/internal/policy"
 	"github.com/reviewpoint/models/internal/privilege"
+	"github.com/reviewpoint/models/internal/row"
 	"github.com/reviewpoint/models/internal/validation"
+	"github.com/reviewpoint/models/internal/viewer"
+	"github.com/reviewpoint/models/schema"
 )
 
 // UserOption sets more of the account that Register makes, such as its name. It cannot set the address or the password.
@@ -126,8 +129,8 @@ func (s *Store) known(ctx context.Context, email string) (*ent.User, error) {
 
 // verify returns ErrInvalidCredentials for a wrong password, or else whether the hash should be replaced.
 func (s *Store) verify(ctx context.Context, u *ent.User, chosen string) (stale bool, err error) {
-	var bcrypt bool
-	if err := s.ask(ctx, "SELECT EXISTS (SELECT 1 FROM users WHERE NOT is_deleted AND hashed_password LIKE '$2%')", nil, &bcrypt); err != nil {
+	bcrypt, err := s.exists(ctx, "SELECT EXISTS (SELECT 1 FROM users WHERE NOT is_deleted AND hashed_password LIKE '$2%')")
+	if err != nil {
 		return false, err
 	}
 	matches, stale, err := s.passwords.Verify(ctx, u.HashedPassword, chosen)
@@ -203,7 +206,10 @@ func (s *Store) recordLogin(ctx context.Context, userID int, at time.Time, where
 
 // UserByID returns the account with the id. Whoever may not see it gets ErrNotFound. It may run inside InTx.
 func (s *Store) UserByID(ctx context.Context, userID int) (*ent.User, error) {
-	return s.User.Get(ctx, userID)
+	if viewer.DeletedIncluded(ctx) {
+		return s.user(ctx, ent.SelectUser+" WHERE id = $1", userID)
+	}
+	return s.user(ctx, ent.SelectUser+" WHERE id = $1 AND NOT is_deleted", userID)
 }
 
 // UserByEmail returns the account with the address, in whatever form that is written, and not a deleted
@@ -214,8 +220,31 @@ func (s *Store) UserByEmail(ctx context.Context, email string) (*ent.User, error
 	if err != nil {
 		return nil, err
 	}
-	return s.User.Query().Where(user.Email(email), user.IsDeleted(false)).Only(ctx)
+	return s.user(ctx, ent.SelectUser+" WHERE email = $1 AND NOT is_deleted", email)
 }
+
+// user returns the account that a query finds, as the client answers the same query under the rules of
+// the schema.
+func (s *Store) user(ctx context.Context, query string, arg any) (*ent.User, error) {
+	owner, err := userRules.Readable(ctx, ent.TypeUser)
+	if err != nil {
+		return nil, err
+	}
+	var found *ent.User
+	err = s.db.Read(ctx, query, []any{arg}, func(r *row.Row) error {
+		found, err = s.User.Scan(r)
+		return err
+	})
+	if err == nil && (found == nil || owner != 0 && found.ID != owner) {
+		err = ent.NewNotFoundError(user.Label)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+var userRules = schema.User{}.Policy().(policy.Rules)
 
 // UpsertUser gives the account with the address what set sets, or makes one; without a password, if set
 // does not give its hash. set may be called more than once.

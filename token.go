@@ -1,7 +1,6 @@
 package models
 
 import (
-	"cmp"
 	"context"
 	stdsql "database/sql"
 	"errors"
@@ -19,6 +18,7 @@ import (
 	"github.com/reviewpoint/models/internal/clock"
 	"github.com/reviewpoint/models/internal/policy"
 	"github.com/reviewpoint/models/internal/privilege"
+	"github.com/reviewpoint/models/internal/row"
 	"github.com/reviewpoint/models/internal/validation"
 )
 
@@ -78,17 +78,22 @@ func (s *Store) CheckToken(ctx context.Context, claims Claims) error {
 	}
 	var (
 		blacklisted bool
-		account     stdsql.NullString
+		account     string
 	)
-	err := s.ask(ctx, checkToken, []any{claims.ID, claims.IssuedAt.Truncate(time.Second), claims.UserID}, &blacklisted, &account)
+	err := s.db.Read(ctx, checkToken, []any{claims.ID, claims.IssuedAt.Truncate(time.Second), claims.UserID}, func(r *row.Row) error {
+		if blacklisted = r.Bool(); !r.Null() {
+			account = r.String()
+		}
+		return r.Err()
+	})
 	switch {
 	case err != nil:
 		return fmt.Errorf("check a token: %w", err)
-	case account.String == "deleted":
+	case account == "deleted":
 		return fmt.Errorf("%w: %w", ErrTokenRevoked, ErrDeleted)
-	case account.String == "disabled":
+	case account == "disabled":
 		return fmt.Errorf("%w: %w", ErrTokenRevoked, ErrAccountDisabled)
-	case blacklisted, account.String != "in use":
+	case blacklisted, account != "in use":
 		return ErrTokenRevoked
 	}
 	return nil
@@ -102,17 +107,17 @@ const checkToken = `SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE jti = 
 	WHEN tokens_valid_after >= $2 THEN 'signed in again since'
 	ELSE 'in use' END FROM users WHERE id = $3)`
 
-// ask scans the single row that a query answers.
-func (s *Store) ask(ctx context.Context, query string, args []any, dest ...any) (err error) {
-	rows, err := s.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
+// exists is what a SELECT EXISTS answers. Without an answer nothing is known, so the zero value is never one.
+func (s *Store) exists(ctx context.Context, query string, args ...any) (answer bool, err error) {
+	answered := false
+	err = s.db.Read(ctx, query, args, func(r *row.Row) error {
+		answer, answered = r.Bool(), true
+		return r.Err()
+	})
+	if err == nil && !answered {
+		err = stdsql.ErrNoRows
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	if !rows.Next() {
-		return cmp.Or(rows.Err(), stdsql.ErrNoRows)
-	}
-	return rows.Scan(dest...)
+	return answer, err
 }
 
 func (c Claims) complete() error {
@@ -226,8 +231,7 @@ func (s *Store) TokenRevoked(ctx context.Context, jti string) (bool, error) {
 	if _, err := policy.Asking(ctx); err != nil {
 		return false, err
 	}
-	var revoked bool
-	err := s.ask(ctx, "SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE jti = $1 AND expires_at > $2)", []any{jti, s.moment(ctx)}, &revoked)
+	revoked, err := s.exists(ctx, "SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE jti = $1 AND expires_at > $2)", jti, s.moment(ctx))
 	if err != nil {
 		return false, fmt.Errorf("check a token: %w", err)
 	}

@@ -9,3 +9,6 @@ var ErrNotFound = errors.New("not found")
 
 // Is makes a *NotFoundError ErrNotFound.
 func (*NotFoundError) Is(target error) bool { return target == ErrNotFound }
+
+// NewNotFoundError is the answer of the client that no row of an entity, such as "user", was found.
+func NewNotFoundError(label string) error { return &NotFoundError{label} }

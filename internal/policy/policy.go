@@ -64,16 +64,26 @@ type Rules struct {
 
 // EvalQuery refuses the query, or narrows it to the rows that the viewer may see.
 func (r Rules) EvalQuery(ctx context.Context, q ent.Query) error {
+	owner, err := r.Readable(ctx, queried(q))
+	if err != nil || owner == 0 {
+		return err
+	}
+	return r.own(q, owner, "")
+}
+
+// Readable returns whose rows of the entity the viewer may read: those of the user with the id, who must
+// not be deleted, or everybody's if that is 0.
+func (r Rules) Readable(ctx context.Context, entity string) (owner int, err error) {
 	v, err := Asking(ctx)
 	switch {
 	case err != nil:
-		return err
-	case v.System, v.Admin && r.Admin&Read != 0, privilege.Raised(ctx, queried(q)):
-		return nil
+		return 0, err
+	case v.System, v.Admin && r.Admin&Read != 0, privilege.Raised(ctx, entity):
+		return 0, nil
 	case v.UserID > 0 && !v.Admin && r.User&Read != 0:
-		return r.own(q, v.UserID, "")
+		return v.UserID, nil
 	}
-	return Deny("%s may not read %s", v, queried(q))
+	return 0, Deny("%s may not read %s", v, entity)
 }
 
 // EvalMutation refuses the mutation, or narrows it to the rows that the viewer may change.

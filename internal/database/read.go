@@ -1,0 +1,108 @@
+package database
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+
+	"entgo.io/ent/dialect"
+
+	"github.com/reviewpoint/models/internal/row"
+)
+
+// Read runs a query that answers few rows, by an index, and calls scan with each. Like Query it joins the
+// transaction that ctx carries. Outside of one it goes round what costs most of a read in SQLite, the
+// goroutine that database/sql starts for a context that may end: ctx is looked at before each row, and a
+// query that has begun is not interrupted.
+func (db *DB) Read(ctx context.Context, query string, args []any, scan func(*row.Row) error) error {
+	if unitFrom(ctx, db) != nil {
+		return db.readRows(ctx, query, args, scan)
+	}
+	for attempt := 1; ; attempt++ {
+		lease, err := db.reader.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		began := false
+		err = lease.Raw(func(inner any) error {
+			return inner.(*conn).read(ctx, query, args, func(r *row.Row) error {
+				began = true
+				return scan(r)
+			})
+		})
+		_ = lease.Close() // Raw has closed that of a broken connection.
+		if !errors.Is(err, driver.ErrBadConn) || began || attempt == maxBadConns {
+			return err
+		}
+	}
+}
+
+// maxBadConns is how often a read looks for a connection that is not broken, as database/sql does.
+const maxBadConns = 3
+
+// readRows is Read where the statement must go through the transaction.
+func (db *DB) readRows(ctx context.Context, query string, args []any, scan func(*row.Row) error) (err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	columns, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	r, dest := row.New(len(columns)), make([]any, len(columns))
+	for rows.Next() {
+		values := r.Values()
+		for i := range dest {
+			dest[i] = &values[i]
+		}
+		if err := rows.Scan(dest...); err != nil {
+			return err
+		}
+		if err := scan(r); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// read is Read on a connection that nobody else uses meanwhile.
+func (c *conn) read(ctx context.Context, query string, args []any, scan func(*row.Row) error) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	named := make([]driver.NamedValue, len(args))
+	for i, arg := range args {
+		named[i] = driver.NamedValue{Ordinal: i + 1, Value: arg}
+		if err := c.CheckNamedValue(&named[i]); err != nil {
+			return fmt.Errorf("argument $%d: %w", i+1, err)
+		}
+	}
+	running := ctx
+	if c.dialect == dialect.SQLite {
+		running = context.WithoutCancel(ctx)
+	}
+	rows, err := c.QueryContext(running, query, named)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	r := row.New(len(rows.Columns()))
+	for {
+		switch err := rows.Next(r.Values()); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := scan(r); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
