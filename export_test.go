@@ -1,46 +1,16 @@
 package models
 
 import (
-	"context"
-	stdsql "database/sql"
-
-	"github.com/reviewpoint/models/ent"
-	"github.com/reviewpoint/models/internal/database"
+	"database/sql/driver"
 )
 
 // CheapHashing is how OpenTest hashes passwords.
 var CheapHashing Option = cheapHashing
 
-// Recording returns the store with a client that tells of each statement before it is sent. Those of a
-// transaction that the client itself begins are not told.
-func (s *Store) Recording(tell func(query string, args []any)) *Store {
-	recording := *s
-	recording.Client = ent.NewClient(ent.Driver(&recorder{s.db, tell}))
-	return &recording
-}
-
-type recorder struct {
-	*database.DB
-
-	tell func(query string, args []any)
-}
-
-func (r *recorder) Exec(ctx context.Context, query string, args, v any) error {
-	r.tell(query, args.([]any))
-	return r.DB.Exec(ctx, query, args, v)
-}
-
-func (r *recorder) Query(ctx context.Context, query string, args, v any) error {
-	r.tell(query, args.([]any))
-	return r.DB.Query(ctx, query, args, v)
-}
-
-func (r *recorder) ExecContext(ctx context.Context, query string, args ...any) (stdsql.Result, error) {
-	r.tell(query, args)
-	return r.DB.ExecContext(ctx, query, args...)
-}
-
-func (r *recorder) QueryContext(ctx context.Context, query string, args ...any) (*stdsql.Rows, error) {
-	r.tell(query, args)
-	return r.DB.QueryContext(ctx, query, args...)
+// WithStatements tells of each statement before it is sent, BEGIN and COMMIT included.
+func WithStatements(tell func(query string, args []driver.NamedValue)) Option {
+	return func(o *options) error {
+		o.database.Before = tell
+		return nil
+	}
 }

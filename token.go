@@ -80,11 +80,9 @@ func (s *Store) CheckToken(ctx context.Context, claims Claims) error {
 		blacklisted bool
 		account     string
 	)
-	err := s.db.Read(ctx, checkToken, []any{claims.ID, claims.IssuedAt.Truncate(time.Second), claims.UserID}, func(r *row.Row) error {
-		if blacklisted = r.Bool(); !r.Null() {
-			account = r.String()
-		}
-		return r.Err()
+	err := s.db.Read(ctx, checkToken, []any{claims.ID, claims.IssuedAt.Truncate(time.Second), claims.UserID}, func(r *row.Row) (err error) {
+		blacklisted, account = row.Bool(r.Next(), &err), row.String(r.Next(), &err)
+		return err
 	})
 	switch {
 	case err != nil:
@@ -110,9 +108,9 @@ const checkToken = `SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE jti = 
 // exists is what a SELECT EXISTS answers. Without an answer nothing is known, so the zero value is never one.
 func (s *Store) exists(ctx context.Context, query string, args ...any) (answer bool, err error) {
 	answered := false
-	err = s.db.Read(ctx, query, args, func(r *row.Row) error {
-		answer, answered = r.Bool(), true
-		return r.Err()
+	err = s.db.Read(ctx, query, args, func(r *row.Row) (err error) {
+		answer, answered = row.Bool(r.Next(), &err), true
+		return err
 	})
 	if err == nil && !answered {
 		err = stdsql.ErrNoRows

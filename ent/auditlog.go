@@ -13,6 +13,8 @@ import (
 	"github.com/reviewpoint/models/ent/auditlog"
 
 	"io"
+
+	"github.com/reviewpoint/models/internal/row"
 )
 
 // AuditLog is the model entity for the AuditLog schema.
@@ -39,99 +41,48 @@ type AuditLog struct {
 	selectValues sql.SelectValues
 }
 
-// scanValues returns the types for scanning values from sql.Rows.
+// scanValues returns what the columns of a row are scanned into.
 func (*AuditLog) scanValues(columns []string) ([]any, error) {
-	values := make([]any, len(columns))
-	for i := range columns {
-		switch columns[i] {
-		case auditlog.FieldChanges:
-			values[i] = new([]byte)
-		case auditlog.FieldID, auditlog.FieldEntityID:
-			values[i] = new(sql.NullInt64)
-		case auditlog.FieldActor, auditlog.FieldAction, auditlog.FieldEntity:
-			values[i] = new(sql.NullString)
-		case auditlog.FieldCreatedAt, auditlog.FieldUpdatedAt, auditlog.FieldAt:
-			values[i] = new(sql.NullTime)
-		default:
-			values[i] = new(sql.UnknownType)
-		}
-	}
-	return values, nil
+	return row.Cells(columns, auditlog.Columns), nil
 }
 
-// assignValues assigns the values that were returned from sql.Rows (after scanning)
-// to the AuditLog fields.
-func (_m *AuditLog) assignValues(columns []string, values []any) error {
-	if m, n := len(values), len(columns); m < n {
-		return fmt.Errorf("mismatch number of scan values: %d != %d", m, n)
-	}
-	for i := range columns {
-		switch columns[i] {
+// assignValues sets the fields of the columns.
+func (_m *AuditLog) assignValues(columns []string, values []any) (err error) {
+	for i, column := range columns {
+		cell, known := values[i].(*row.Cell)
+		if !known {
+			_m.selectValues.Set(column, values[i])
+			continue
+		}
+		value := cell.Value
+		if value == nil {
+			continue
+		}
+		switch column {
 		case auditlog.FieldID:
-			value, ok := values[i].(*sql.NullInt64)
-			if !ok {
-				return fmt.Errorf("unexpected type %T for field id", value)
-			}
-			_m.ID = int(value.Int64)
+			_m.ID = row.Int(value, &err)
 		case auditlog.FieldCreatedAt:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field created_at", values[i])
-			} else if value.Valid {
-				_m.CreatedAt = value.Time
-			}
+			_m.CreatedAt = row.Time(value, &err)
 		case auditlog.FieldUpdatedAt:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field updated_at", values[i])
-			} else if value.Valid {
-				_m.UpdatedAt = value.Time
-			}
+			_m.UpdatedAt = row.Time(value, &err)
 		case auditlog.FieldAt:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field at", values[i])
-			} else if value.Valid {
-				_m.At = value.Time
-			}
+			_m.At = row.Time(value, &err)
 		case auditlog.FieldActor:
-			if value, ok := values[i].(*sql.NullString); !ok {
-				return fmt.Errorf("unexpected type %T for field actor", values[i])
-			} else if value.Valid {
-				_m.Actor = value.String
-			}
+			_m.Actor = row.String(value, &err)
 		case auditlog.FieldAction:
-			if value, ok := values[i].(*sql.NullString); !ok {
-				return fmt.Errorf("unexpected type %T for field action", values[i])
-			} else if value.Valid {
-				_m.Action = value.String
-			}
+			_m.Action = row.String(value, &err)
 		case auditlog.FieldEntity:
-			if value, ok := values[i].(*sql.NullString); !ok {
-				return fmt.Errorf("unexpected type %T for field entity", values[i])
-			} else if value.Valid {
-				_m.Entity = value.String
-			}
+			_m.Entity = row.String(value, &err)
 		case auditlog.FieldEntityID:
-			if value, ok := values[i].(*sql.NullInt64); !ok {
-				return fmt.Errorf("unexpected type %T for field entity_id", values[i])
-			} else if value.Valid {
-				_m.EntityID = int(value.Int64)
-			}
+			_m.EntityID = row.Int(value, &err)
 		case auditlog.FieldChanges:
-			if value, ok := values[i].(*[]byte); !ok {
-				return fmt.Errorf("unexpected type %T for field changes", values[i])
-			} else if value != nil && len(*value) > 0 {
-				if err := json.Unmarshal(*value, &_m.Changes); err != nil {
-					return fmt.Errorf("unmarshal field changes: %w", err)
-				}
-			}
-		default:
-			_m.selectValues.Set(columns[i], values[i])
+			_m.Changes = row.JSON[map[string]interface{}](value, &err)
 		}
 	}
-	return nil
+	return err
 }
 
-// Value returns the ent.Value that was dynamically selected and assigned to the AuditLog.
-// This includes values selected through modifiers, order, etc.
+// Value returns what a modifier or an order selected besides the fields, by its name.
 func (_m *AuditLog) Value(name string) (ent.Value, error) {
 	return _m.selectValues.Get(name)
 }

@@ -368,6 +368,9 @@ func (_q *AuditLogQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*Aud
 			}
 		}
 	}
+	if len(_q.ctx.Fields) == 0 {
+		_spec.Node.Columns = auditlogNames.Of(_q.driver.Dialect())
+	}
 	for i := range hooks {
 		hooks[i](ctx, _spec)
 	}
@@ -394,6 +397,9 @@ func (_q *AuditLogQuery) sqlCount(ctx context.Context) (int, error) {
 				pred(selector)
 			}
 		}
+	}
+	if len(_q.ctx.Fields) == 0 {
+		_spec.Node.Columns = auditlogNames.Of(_q.driver.Dialect())
 	}
 	_spec.Node.Columns = _q.ctx.Fields
 	if len(_q.ctx.Fields) > 0 {

@@ -13,6 +13,8 @@ import (
 	"github.com/reviewpoint/models/ent/blacklistedtoken"
 
 	"io"
+
+	"github.com/reviewpoint/models/internal/row"
 )
 
 // BlacklistedToken is the model entity for the BlacklistedToken schema.
@@ -31,71 +33,40 @@ type BlacklistedToken struct {
 	selectValues sql.SelectValues
 }
 
-// scanValues returns the types for scanning values from sql.Rows.
+// scanValues returns what the columns of a row are scanned into.
 func (*BlacklistedToken) scanValues(columns []string) ([]any, error) {
-	values := make([]any, len(columns))
-	for i := range columns {
-		switch columns[i] {
-		case blacklistedtoken.FieldID:
-			values[i] = new(sql.NullInt64)
-		case blacklistedtoken.FieldJti:
-			values[i] = new(sql.NullString)
-		case blacklistedtoken.FieldCreatedAt, blacklistedtoken.FieldUpdatedAt, blacklistedtoken.FieldExpiresAt:
-			values[i] = new(sql.NullTime)
-		default:
-			values[i] = new(sql.UnknownType)
-		}
-	}
-	return values, nil
+	return row.Cells(columns, blacklistedtoken.Columns), nil
 }
 
-// assignValues assigns the values that were returned from sql.Rows (after scanning)
-// to the BlacklistedToken fields.
-func (_m *BlacklistedToken) assignValues(columns []string, values []any) error {
-	if m, n := len(values), len(columns); m < n {
-		return fmt.Errorf("mismatch number of scan values: %d != %d", m, n)
-	}
-	for i := range columns {
-		switch columns[i] {
+// assignValues sets the fields of the columns.
+func (_m *BlacklistedToken) assignValues(columns []string, values []any) (err error) {
+	for i, column := range columns {
+		cell, known := values[i].(*row.Cell)
+		if !known {
+			_m.selectValues.Set(column, values[i])
+			continue
+		}
+		value := cell.Value
+		if value == nil {
+			continue
+		}
+		switch column {
 		case blacklistedtoken.FieldID:
-			value, ok := values[i].(*sql.NullInt64)
-			if !ok {
-				return fmt.Errorf("unexpected type %T for field id", value)
-			}
-			_m.ID = int(value.Int64)
+			_m.ID = row.Int(value, &err)
 		case blacklistedtoken.FieldCreatedAt:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field created_at", values[i])
-			} else if value.Valid {
-				_m.CreatedAt = value.Time
-			}
+			_m.CreatedAt = row.Time(value, &err)
 		case blacklistedtoken.FieldUpdatedAt:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field updated_at", values[i])
-			} else if value.Valid {
-				_m.UpdatedAt = value.Time
-			}
+			_m.UpdatedAt = row.Time(value, &err)
 		case blacklistedtoken.FieldJti:
-			if value, ok := values[i].(*sql.NullString); !ok {
-				return fmt.Errorf("unexpected type %T for field jti", values[i])
-			} else if value.Valid {
-				_m.Jti = value.String
-			}
+			_m.Jti = row.String(value, &err)
 		case blacklistedtoken.FieldExpiresAt:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field expires_at", values[i])
-			} else if value.Valid {
-				_m.ExpiresAt = value.Time
-			}
-		default:
-			_m.selectValues.Set(columns[i], values[i])
+			_m.ExpiresAt = row.Time(value, &err)
 		}
 	}
-	return nil
+	return err
 }
 
-// Value returns the ent.Value that was dynamically selected and assigned to the BlacklistedToken.
-// This includes values selected through modifiers, order, etc.
+// Value returns what a modifier or an order selected besides the fields, by its name.
 func (_m *BlacklistedToken) Value(name string) (ent.Value, error) {
 	return _m.selectValues.Get(name)
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/reviewpoint/models/internal/audit"
 
 	"io"
+
+	"github.com/reviewpoint/models/internal/row"
 )
 
 // File is the model entity for the File schema.
@@ -66,91 +68,46 @@ func (e FileEdges) UserOrErr() (*User, error) {
 	return nil, &NotLoadedError{edge: "user"}
 }
 
-// scanValues returns the types for scanning values from sql.Rows.
+// scanValues returns what the columns of a row are scanned into.
 func (*File) scanValues(columns []string) ([]any, error) {
-	values := make([]any, len(columns))
-	for i := range columns {
-		switch columns[i] {
-		case file.FieldID, file.FieldSize, file.FieldUserID:
-			values[i] = new(sql.NullInt64)
-		case file.FieldFilename, file.FieldContentType:
-			values[i] = new(sql.NullString)
-		case file.FieldCreatedAt, file.FieldUpdatedAt:
-			values[i] = new(sql.NullTime)
-		case file.FieldPublicID:
-			values[i] = new(uuid.UUID)
-		default:
-			values[i] = new(sql.UnknownType)
-		}
-	}
-	return values, nil
+	return row.Cells(columns, file.Columns), nil
 }
 
-// assignValues assigns the values that were returned from sql.Rows (after scanning)
-// to the File fields.
-func (_m *File) assignValues(columns []string, values []any) error {
-	if m, n := len(values), len(columns); m < n {
-		return fmt.Errorf("mismatch number of scan values: %d != %d", m, n)
-	}
-	for i := range columns {
-		switch columns[i] {
+// assignValues sets the fields of the columns.
+func (_m *File) assignValues(columns []string, values []any) (err error) {
+	for i, column := range columns {
+		cell, known := values[i].(*row.Cell)
+		if !known {
+			_m.selectValues.Set(column, values[i])
+			continue
+		}
+		value := cell.Value
+		if value == nil {
+			continue
+		}
+		switch column {
 		case file.FieldID:
-			value, ok := values[i].(*sql.NullInt64)
-			if !ok {
-				return fmt.Errorf("unexpected type %T for field id", value)
-			}
-			_m.ID = int(value.Int64)
+			_m.ID = row.Int(value, &err)
 		case file.FieldCreatedAt:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field created_at", values[i])
-			} else if value.Valid {
-				_m.CreatedAt = value.Time
-			}
+			_m.CreatedAt = row.Time(value, &err)
 		case file.FieldUpdatedAt:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field updated_at", values[i])
-			} else if value.Valid {
-				_m.UpdatedAt = value.Time
-			}
+			_m.UpdatedAt = row.Time(value, &err)
 		case file.FieldPublicID:
-			if value, ok := values[i].(*uuid.UUID); !ok {
-				return fmt.Errorf("unexpected type %T for field public_id", values[i])
-			} else if value != nil {
-				_m.PublicID = *value
-			}
+			_m.PublicID = row.UUID(value, &err)
 		case file.FieldFilename:
-			if value, ok := values[i].(*sql.NullString); !ok {
-				return fmt.Errorf("unexpected type %T for field filename", values[i])
-			} else if value.Valid {
-				_m.Filename = value.String
-			}
+			_m.Filename = row.String(value, &err)
 		case file.FieldContentType:
-			if value, ok := values[i].(*sql.NullString); !ok {
-				return fmt.Errorf("unexpected type %T for field content_type", values[i])
-			} else if value.Valid {
-				_m.ContentType = value.String
-			}
+			_m.ContentType = row.String(value, &err)
 		case file.FieldSize:
-			if value, ok := values[i].(*sql.NullInt64); !ok {
-				return fmt.Errorf("unexpected type %T for field size", values[i])
-			} else if value.Valid {
-				_m.Size = value.Int64
-			}
+			_m.Size = row.Int64(value, &err)
 		case file.FieldUserID:
-			if value, ok := values[i].(*sql.NullInt64); !ok {
-				return fmt.Errorf("unexpected type %T for field user_id", values[i])
-			} else if value.Valid {
-				_m.UserID = int(value.Int64)
-			}
-		default:
-			_m.selectValues.Set(columns[i], values[i])
+			_m.UserID = row.Int(value, &err)
 		}
 	}
-	return nil
+	return err
 }
 
-// Value returns the ent.Value that was dynamically selected and assigned to the File.
-// This includes values selected through modifiers, order, etc.
+// Value returns what a modifier or an order selected besides the fields, by its name.
 func (_m *File) Value(name string) (ent.Value, error) {
 	return _m.selectValues.Get(name)
 }

@@ -408,6 +408,9 @@ func (_q *FileQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*File, e
 			}
 		}
 	}
+	if len(_q.ctx.Fields) == 0 {
+		_spec.Node.Columns = fileNames.Of(_q.driver.Dialect())
+	}
 	for i := range hooks {
 		hooks[i](ctx, _spec)
 	}
@@ -470,6 +473,9 @@ func (_q *FileQuery) sqlCount(ctx context.Context) (int, error) {
 				pred(selector)
 			}
 		}
+	}
+	if len(_q.ctx.Fields) == 0 {
+		_spec.Node.Columns = fileNames.Of(_q.driver.Dialect())
 	}
 	_spec.Node.Columns = _q.ctx.Fields
 	if len(_q.ctx.Fields) > 0 {

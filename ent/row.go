@@ -2,102 +2,122 @@
 
 package ent
 
-import "github.com/reviewpoint/models/internal/row"
+import (
+	"github.com/reviewpoint/models/ent/auditlog"
+	"github.com/reviewpoint/models/ent/blacklistedtoken"
+	"github.com/reviewpoint/models/ent/file"
+	"github.com/reviewpoint/models/ent/usedpasswordresettoken"
+	"github.com/reviewpoint/models/ent/user"
+	"github.com/reviewpoint/models/internal/row"
+)
 
 // SelectAuditLog begins a statement whose rows AuditLogClient.Scan reads.
 const SelectAuditLog = "SELECT id, created_at, updated_at, at, actor, action, entity, entity_id, changes FROM audit_logs"
 
 // Scan makes the node of a row of SelectAuditLog.
 func (c *AuditLogClient) Scan(r *row.Row) (*AuditLog, error) {
-	m := &AuditLog{config: c.config, ID: r.Int()}
-	m.CreatedAt = r.Time()
-	m.UpdatedAt = r.Time()
-	m.At = r.Time()
-	m.Actor = r.String()
-	m.Action = r.String()
-	m.Entity = r.String()
-	m.EntityID = r.Int()
-	m.Changes = row.JSON[map[string]interface{}](r)
-	return m, r.Err()
+	var err error
+	m := &AuditLog{config: c.config, ID: row.Int(r.Next(), &err)}
+	m.CreatedAt = row.Time(r.Next(), &err)
+	m.UpdatedAt = row.Time(r.Next(), &err)
+	m.At = row.Time(r.Next(), &err)
+	m.Actor = row.String(r.Next(), &err)
+	m.Action = row.String(r.Next(), &err)
+	m.Entity = row.String(r.Next(), &err)
+	m.EntityID = row.Int(r.Next(), &err)
+	m.Changes = row.JSON[map[string]interface{}](r.Next(), &err)
+	return m, err
 }
+
+var auditlogNames = row.NewNames(auditlog.Table, auditlog.Columns)
 
 // SelectBlacklistedToken begins a statement whose rows BlacklistedTokenClient.Scan reads.
 const SelectBlacklistedToken = "SELECT id, created_at, updated_at, jti, expires_at FROM blacklisted_tokens"
 
 // Scan makes the node of a row of SelectBlacklistedToken.
 func (c *BlacklistedTokenClient) Scan(r *row.Row) (*BlacklistedToken, error) {
-	m := &BlacklistedToken{config: c.config, ID: r.Int()}
-	m.CreatedAt = r.Time()
-	m.UpdatedAt = r.Time()
-	m.Jti = r.String()
-	m.ExpiresAt = r.Time()
-	return m, r.Err()
+	var err error
+	m := &BlacklistedToken{config: c.config, ID: row.Int(r.Next(), &err)}
+	m.CreatedAt = row.Time(r.Next(), &err)
+	m.UpdatedAt = row.Time(r.Next(), &err)
+	m.Jti = row.String(r.Next(), &err)
+	m.ExpiresAt = row.Time(r.Next(), &err)
+	return m, err
 }
+
+var blacklistedtokenNames = row.NewNames(blacklistedtoken.Table, blacklistedtoken.Columns)
 
 // SelectFile begins a statement whose rows FileClient.Scan reads.
 const SelectFile = "SELECT id, created_at, updated_at, public_id, filename, content_type, size, user_id FROM files"
 
 // Scan makes the node of a row of SelectFile.
 func (c *FileClient) Scan(r *row.Row) (*File, error) {
-	m := &File{config: c.config, ID: r.Int()}
-	m.CreatedAt = r.Time()
-	m.UpdatedAt = r.Time()
-	m.PublicID = r.UUID()
-	m.Filename = r.String()
-	m.ContentType = r.String()
-	m.Size = r.Int64()
-	m.UserID = r.Int()
-	return m, r.Err()
+	var err error
+	m := &File{config: c.config, ID: row.Int(r.Next(), &err)}
+	m.CreatedAt = row.Time(r.Next(), &err)
+	m.UpdatedAt = row.Time(r.Next(), &err)
+	m.PublicID = row.UUID(r.Next(), &err)
+	m.Filename = row.String(r.Next(), &err)
+	m.ContentType = row.String(r.Next(), &err)
+	m.Size = row.Int64(r.Next(), &err)
+	m.UserID = row.Int(r.Next(), &err)
+	return m, err
 }
+
+var fileNames = row.NewNames(file.Table, file.Columns)
 
 // SelectUsedPasswordResetToken begins a statement whose rows UsedPasswordResetTokenClient.Scan reads.
 const SelectUsedPasswordResetToken = "SELECT id, created_at, updated_at, email, nonce, used_at FROM used_password_reset_tokens"
 
 // Scan makes the node of a row of SelectUsedPasswordResetToken.
 func (c *UsedPasswordResetTokenClient) Scan(r *row.Row) (*UsedPasswordResetToken, error) {
-	m := &UsedPasswordResetToken{config: c.config, ID: r.Int()}
-	m.CreatedAt = r.Time()
-	m.UpdatedAt = r.Time()
-	m.Email = r.String()
-	m.Nonce = r.String()
-	m.UsedAt = r.Time()
-	return m, r.Err()
+	var err error
+	m := &UsedPasswordResetToken{config: c.config, ID: row.Int(r.Next(), &err)}
+	m.CreatedAt = row.Time(r.Next(), &err)
+	m.UpdatedAt = row.Time(r.Next(), &err)
+	m.Email = row.String(r.Next(), &err)
+	m.Nonce = row.String(r.Next(), &err)
+	m.UsedAt = row.Time(r.Next(), &err)
+	return m, err
 }
+
+var usedpasswordresettokenNames = row.NewNames(usedpasswordresettoken.Table, usedpasswordresettoken.Columns)
 
 // SelectUser begins a statement whose rows UserClient.Scan reads.
 const SelectUser = "SELECT id, created_at, updated_at, public_id, email, hashed_password, is_active, is_admin, is_deleted, deleted_at, last_login_at, tokens_valid_after, name, bio, avatar_url, preferences FROM users"
 
 // Scan makes the node of a row of SelectUser.
 func (c *UserClient) Scan(r *row.Row) (*User, error) {
-	m := &User{config: c.config, ID: r.Int()}
-	m.CreatedAt = r.Time()
-	m.UpdatedAt = r.Time()
-	m.PublicID = r.UUID()
-	m.Email = r.String()
-	m.HashedPassword = r.String()
-	m.IsActive = r.Bool()
-	m.IsAdmin = r.Bool()
-	m.IsDeleted = r.Bool()
-	if !r.Null() {
-		m.DeletedAt = new(r.Time())
+	var err error
+	m := &User{config: c.config, ID: row.Int(r.Next(), &err)}
+	m.CreatedAt = row.Time(r.Next(), &err)
+	m.UpdatedAt = row.Time(r.Next(), &err)
+	m.PublicID = row.UUID(r.Next(), &err)
+	m.Email = row.String(r.Next(), &err)
+	m.HashedPassword = row.String(r.Next(), &err)
+	m.IsActive = row.Bool(r.Next(), &err)
+	m.IsAdmin = row.Bool(r.Next(), &err)
+	m.IsDeleted = row.Bool(r.Next(), &err)
+	if value := r.Next(); value != nil {
+		m.DeletedAt = new(row.Time(value, &err))
 	}
-	if !r.Null() {
-		m.LastLoginAt = new(r.Time())
+	if value := r.Next(); value != nil {
+		m.LastLoginAt = new(row.Time(value, &err))
 	}
-	if !r.Null() {
-		m.TokensValidAfter = new(r.Time())
+	if value := r.Next(); value != nil {
+		m.TokensValidAfter = new(row.Time(value, &err))
 	}
-	if !r.Null() {
-		m.Name = new(r.String())
+	if value := r.Next(); value != nil {
+		m.Name = new(row.String(value, &err))
 	}
-	if !r.Null() {
-		m.Bio = new(r.String())
+	if value := r.Next(); value != nil {
+		m.Bio = new(row.String(value, &err))
 	}
-	if !r.Null() {
-		m.AvatarURL = new(r.String())
+	if value := r.Next(); value != nil {
+		m.AvatarURL = new(row.String(value, &err))
 	}
-	if !r.Null() {
-		m.Preferences = row.JSON[map[string]interface{}](r)
-	}
-	return m, r.Err()
+	m.Preferences = row.JSON[map[string]interface{}](r.Next(), &err)
+	return m, err
 }
+
+var userNames = row.NewNames(user.Table, user.Columns)

@@ -13,6 +13,8 @@ import (
 	"github.com/reviewpoint/models/ent/usedpasswordresettoken"
 
 	"io"
+
+	"github.com/reviewpoint/models/internal/row"
 )
 
 // UsedPasswordResetToken is the model entity for the UsedPasswordResetToken schema.
@@ -33,77 +35,42 @@ type UsedPasswordResetToken struct {
 	selectValues sql.SelectValues
 }
 
-// scanValues returns the types for scanning values from sql.Rows.
+// scanValues returns what the columns of a row are scanned into.
 func (*UsedPasswordResetToken) scanValues(columns []string) ([]any, error) {
-	values := make([]any, len(columns))
-	for i := range columns {
-		switch columns[i] {
-		case usedpasswordresettoken.FieldID:
-			values[i] = new(sql.NullInt64)
-		case usedpasswordresettoken.FieldEmail, usedpasswordresettoken.FieldNonce:
-			values[i] = new(sql.NullString)
-		case usedpasswordresettoken.FieldCreatedAt, usedpasswordresettoken.FieldUpdatedAt, usedpasswordresettoken.FieldUsedAt:
-			values[i] = new(sql.NullTime)
-		default:
-			values[i] = new(sql.UnknownType)
-		}
-	}
-	return values, nil
+	return row.Cells(columns, usedpasswordresettoken.Columns), nil
 }
 
-// assignValues assigns the values that were returned from sql.Rows (after scanning)
-// to the UsedPasswordResetToken fields.
-func (_m *UsedPasswordResetToken) assignValues(columns []string, values []any) error {
-	if m, n := len(values), len(columns); m < n {
-		return fmt.Errorf("mismatch number of scan values: %d != %d", m, n)
-	}
-	for i := range columns {
-		switch columns[i] {
+// assignValues sets the fields of the columns.
+func (_m *UsedPasswordResetToken) assignValues(columns []string, values []any) (err error) {
+	for i, column := range columns {
+		cell, known := values[i].(*row.Cell)
+		if !known {
+			_m.selectValues.Set(column, values[i])
+			continue
+		}
+		value := cell.Value
+		if value == nil {
+			continue
+		}
+		switch column {
 		case usedpasswordresettoken.FieldID:
-			value, ok := values[i].(*sql.NullInt64)
-			if !ok {
-				return fmt.Errorf("unexpected type %T for field id", value)
-			}
-			_m.ID = int(value.Int64)
+			_m.ID = row.Int(value, &err)
 		case usedpasswordresettoken.FieldCreatedAt:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field created_at", values[i])
-			} else if value.Valid {
-				_m.CreatedAt = value.Time
-			}
+			_m.CreatedAt = row.Time(value, &err)
 		case usedpasswordresettoken.FieldUpdatedAt:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field updated_at", values[i])
-			} else if value.Valid {
-				_m.UpdatedAt = value.Time
-			}
+			_m.UpdatedAt = row.Time(value, &err)
 		case usedpasswordresettoken.FieldEmail:
-			if value, ok := values[i].(*sql.NullString); !ok {
-				return fmt.Errorf("unexpected type %T for field email", values[i])
-			} else if value.Valid {
-				_m.Email = value.String
-			}
+			_m.Email = row.String(value, &err)
 		case usedpasswordresettoken.FieldNonce:
-			if value, ok := values[i].(*sql.NullString); !ok {
-				return fmt.Errorf("unexpected type %T for field nonce", values[i])
-			} else if value.Valid {
-				_m.Nonce = value.String
-			}
+			_m.Nonce = row.String(value, &err)
 		case usedpasswordresettoken.FieldUsedAt:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field used_at", values[i])
-			} else if value.Valid {
-				_m.UsedAt = value.Time
-			}
-		default:
-			_m.selectValues.Set(columns[i], values[i])
+			_m.UsedAt = row.Time(value, &err)
 		}
 	}
-	return nil
+	return err
 }
 
-// Value returns the ent.Value that was dynamically selected and assigned to the UsedPasswordResetToken.
-// This includes values selected through modifiers, order, etc.
+// Value returns what a modifier or an order selected besides the fields, by its name.
 func (_m *UsedPasswordResetToken) Value(name string) (ent.Value, error) {
 	return _m.selectValues.Get(name)
 }

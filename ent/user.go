@@ -19,6 +19,8 @@ import (
 	"github.com/reviewpoint/models/internal/audit"
 
 	"io"
+
+	"github.com/reviewpoint/models/internal/row"
 )
 
 // User is the model entity for the User schema.
@@ -80,151 +82,62 @@ func (e UserEdges) FilesOrErr() ([]*File, error) {
 	return nil, &NotLoadedError{edge: "files"}
 }
 
-// scanValues returns the types for scanning values from sql.Rows.
+// scanValues returns what the columns of a row are scanned into.
 func (*User) scanValues(columns []string) ([]any, error) {
-	values := make([]any, len(columns))
-	for i := range columns {
-		switch columns[i] {
-		case user.FieldPreferences:
-			values[i] = new([]byte)
-		case user.FieldIsActive, user.FieldIsAdmin, user.FieldIsDeleted:
-			values[i] = new(sql.NullBool)
-		case user.FieldID:
-			values[i] = new(sql.NullInt64)
-		case user.FieldEmail, user.FieldHashedPassword, user.FieldName, user.FieldBio, user.FieldAvatarURL:
-			values[i] = new(sql.NullString)
-		case user.FieldCreatedAt, user.FieldUpdatedAt, user.FieldDeletedAt, user.FieldLastLoginAt, user.FieldTokensValidAfter:
-			values[i] = new(sql.NullTime)
-		case user.FieldPublicID:
-			values[i] = new(uuid.UUID)
-		default:
-			values[i] = new(sql.UnknownType)
-		}
-	}
-	return values, nil
+	return row.Cells(columns, user.Columns), nil
 }
 
-// assignValues assigns the values that were returned from sql.Rows (after scanning)
-// to the User fields.
-func (_m *User) assignValues(columns []string, values []any) error {
-	if m, n := len(values), len(columns); m < n {
-		return fmt.Errorf("mismatch number of scan values: %d != %d", m, n)
-	}
-	for i := range columns {
-		switch columns[i] {
+// assignValues sets the fields of the columns.
+func (_m *User) assignValues(columns []string, values []any) (err error) {
+	for i, column := range columns {
+		cell, known := values[i].(*row.Cell)
+		if !known {
+			_m.selectValues.Set(column, values[i])
+			continue
+		}
+		value := cell.Value
+		if value == nil {
+			continue
+		}
+		switch column {
 		case user.FieldID:
-			value, ok := values[i].(*sql.NullInt64)
-			if !ok {
-				return fmt.Errorf("unexpected type %T for field id", value)
-			}
-			_m.ID = int(value.Int64)
+			_m.ID = row.Int(value, &err)
 		case user.FieldCreatedAt:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field created_at", values[i])
-			} else if value.Valid {
-				_m.CreatedAt = value.Time
-			}
+			_m.CreatedAt = row.Time(value, &err)
 		case user.FieldUpdatedAt:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field updated_at", values[i])
-			} else if value.Valid {
-				_m.UpdatedAt = value.Time
-			}
+			_m.UpdatedAt = row.Time(value, &err)
 		case user.FieldPublicID:
-			if value, ok := values[i].(*uuid.UUID); !ok {
-				return fmt.Errorf("unexpected type %T for field public_id", values[i])
-			} else if value != nil {
-				_m.PublicID = *value
-			}
+			_m.PublicID = row.UUID(value, &err)
 		case user.FieldEmail:
-			if value, ok := values[i].(*sql.NullString); !ok {
-				return fmt.Errorf("unexpected type %T for field email", values[i])
-			} else if value.Valid {
-				_m.Email = value.String
-			}
+			_m.Email = row.String(value, &err)
 		case user.FieldHashedPassword:
-			if value, ok := values[i].(*sql.NullString); !ok {
-				return fmt.Errorf("unexpected type %T for field hashed_password", values[i])
-			} else if value.Valid {
-				_m.HashedPassword = value.String
-			}
+			_m.HashedPassword = row.String(value, &err)
 		case user.FieldIsActive:
-			if value, ok := values[i].(*sql.NullBool); !ok {
-				return fmt.Errorf("unexpected type %T for field is_active", values[i])
-			} else if value.Valid {
-				_m.IsActive = value.Bool
-			}
+			_m.IsActive = row.Bool(value, &err)
 		case user.FieldIsAdmin:
-			if value, ok := values[i].(*sql.NullBool); !ok {
-				return fmt.Errorf("unexpected type %T for field is_admin", values[i])
-			} else if value.Valid {
-				_m.IsAdmin = value.Bool
-			}
+			_m.IsAdmin = row.Bool(value, &err)
 		case user.FieldIsDeleted:
-			if value, ok := values[i].(*sql.NullBool); !ok {
-				return fmt.Errorf("unexpected type %T for field is_deleted", values[i])
-			} else if value.Valid {
-				_m.IsDeleted = value.Bool
-			}
+			_m.IsDeleted = row.Bool(value, &err)
 		case user.FieldDeletedAt:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field deleted_at", values[i])
-			} else if value.Valid {
-				_m.DeletedAt = new(time.Time)
-				*_m.DeletedAt = value.Time
-			}
+			_m.DeletedAt = new(row.Time(value, &err))
 		case user.FieldLastLoginAt:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field last_login_at", values[i])
-			} else if value.Valid {
-				_m.LastLoginAt = new(time.Time)
-				*_m.LastLoginAt = value.Time
-			}
+			_m.LastLoginAt = new(row.Time(value, &err))
 		case user.FieldTokensValidAfter:
-			if value, ok := values[i].(*sql.NullTime); !ok {
-				return fmt.Errorf("unexpected type %T for field tokens_valid_after", values[i])
-			} else if value.Valid {
-				_m.TokensValidAfter = new(time.Time)
-				*_m.TokensValidAfter = value.Time
-			}
+			_m.TokensValidAfter = new(row.Time(value, &err))
 		case user.FieldName:
-			if value, ok := values[i].(*sql.NullString); !ok {
-				return fmt.Errorf("unexpected type %T for field name", values[i])
-			} else if value.Valid {
-				_m.Name = new(string)
-				*_m.Name = value.String
-			}
+			_m.Name = new(row.String(value, &err))
 		case user.FieldBio:
-			if value, ok := values[i].(*sql.NullString); !ok {
-				return fmt.Errorf("unexpected type %T for field bio", values[i])
-			} else if value.Valid {
-				_m.Bio = new(string)
-				*_m.Bio = value.String
-			}
+			_m.Bio = new(row.String(value, &err))
 		case user.FieldAvatarURL:
-			if value, ok := values[i].(*sql.NullString); !ok {
-				return fmt.Errorf("unexpected type %T for field avatar_url", values[i])
-			} else if value.Valid {
-				_m.AvatarURL = new(string)
-				*_m.AvatarURL = value.String
-			}
+			_m.AvatarURL = new(row.String(value, &err))
 		case user.FieldPreferences:
-			if value, ok := values[i].(*[]byte); !ok {
-				return fmt.Errorf("unexpected type %T for field preferences", values[i])
-			} else if value != nil && len(*value) > 0 {
-				if err := json.Unmarshal(*value, &_m.Preferences); err != nil {
-					return fmt.Errorf("unmarshal field preferences: %w", err)
-				}
-			}
-		default:
-			_m.selectValues.Set(columns[i], values[i])
+			_m.Preferences = row.JSON[map[string]interface{}](value, &err)
 		}
 	}
-	return nil
+	return err
 }
 
-// Value returns the ent.Value that was dynamically selected and assigned to the User.
-// This includes values selected through modifiers, order, etc.
+// Value returns what a modifier or an order selected besides the fields, by its name.
 func (_m *User) Value(name string) (ent.Value, error) {
 	return _m.selectValues.Get(name)
 }

@@ -409,6 +409,9 @@ func (_q *UserQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*User, e
 			}
 		}
 	}
+	if len(_q.ctx.Fields) == 0 {
+		_spec.Node.Columns = userNames.Of(_q.driver.Dialect())
+	}
 	for i := range hooks {
 		hooks[i](ctx, _spec)
 	}
@@ -473,6 +476,9 @@ func (_q *UserQuery) sqlCount(ctx context.Context) (int, error) {
 				pred(selector)
 			}
 		}
+	}
+	if len(_q.ctx.Fields) == 0 {
+		_spec.Node.Columns = userNames.Of(_q.driver.Dialect())
 	}
 	_spec.Node.Columns = _q.ctx.Fields
 	if len(_q.ctx.Fields) > 0 {

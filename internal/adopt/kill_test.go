@@ -3,6 +3,7 @@ package adopt_test
 import (
 	"bufio"
 	"bytes"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -37,7 +38,7 @@ func TestHelperProcess(t *testing.T) {
 	kill, err := strconv.ParseInt(os.Getenv(helperKill), 10, 64)
 	check(t, err)
 	var n atomic.Int64
-	db := openWith(t, url, database.Options{Before: func(string) {
+	db := openWith(t, url, database.Options{Before: func(string, []driver.NamedValue) {
 		if n.Add(1) == kill {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}

@@ -2,6 +2,7 @@ package adopt_test
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"os"
@@ -67,7 +68,7 @@ func TestInspect_Snapshot(t *testing.T) {
 	onEach(t, func(t *testing.T, other *database.DB, url string) {
 		want := inspect(t, other)
 		var written atomic.Bool
-		db := openWith(t, url, database.Options{ReadOnly: true, Before: func(query string) {
+		db := openWith(t, url, database.Options{ReadOnly: true, Before: func(query string, _ []driver.NamedValue) {
 			if strings.Contains(query, "filename") && !written.Swap(true) {
 				execute(t, other, newRow("users", 100, nil), newRow("files", 100, map[string]string{"user_id": "100"}))
 			}
@@ -84,7 +85,7 @@ func TestRun_WrittenAfterBackup(t *testing.T) {
 	url := fixture(t, dialect.SQLite)
 	other := open(t, url)
 	var saved, written atomic.Bool
-	db := openWith(t, url, database.Options{Before: func(query string) {
+	db := openWith(t, url, database.Options{Before: func(query string, _ []driver.NamedValue) {
 		saved.CompareAndSwap(false, strings.HasPrefix(query, "VACUUM"))
 		if query == "BEGIN" && saved.Load() && !written.Swap(true) {
 			execute(t, other, "UPDATE users SET bio = 'new' WHERE id = 2")
@@ -197,7 +198,7 @@ func TestRun_Cancelled(t *testing.T) {
 	onEach(t, func(t *testing.T, plain *database.DB, url string) {
 		var n, last atomic.Int64
 		var cancel atomic.Value
-		db := openWith(t, url, database.Options{Before: func(string) {
+		db := openWith(t, url, database.Options{Before: func(string, []driver.NamedValue) {
 			if n.Add(1) == last.Load() {
 				cancel.Load().(context.CancelFunc)()
 			}
@@ -253,7 +254,7 @@ func adoptWhole(ctx context.Context, t *testing.T, db *database.DB) error {
 func TestRun_BackupFails(t *testing.T) {
 	t.Parallel()
 	url := fixture(t, dialect.SQLite)
-	db := openWith(t, url, database.Options{Before: func(query string) {
+	db := openWith(t, url, database.Options{Before: func(query string, _ []driver.NamedValue) {
 		if !strings.HasPrefix(query, "VACUUM") {
 			return
 		}

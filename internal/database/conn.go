@@ -29,7 +29,7 @@ type connector struct {
 	dialect string
 	// lib/pq begins every transaction READ WRITE, whatever default_transaction_read_only says, unless it is told otherwise.
 	readOnly bool
-	before   func(query string) // may be nil
+	before   func(query string, args []driver.NamedValue) // may be nil
 	connect  func(context.Context) (driver.Conn, error)
 	driver   driver.Driver
 }
@@ -55,12 +55,12 @@ type conn struct {
 	failed  bool
 	// Whether every transaction is begun READ ONLY.
 	readOnly bool
-	before   func(query string)
+	before   func(query string, args []driver.NamedValue)
 }
 
-func (c *conn) tell(query string) {
+func (c *conn) tell(query string, args []driver.NamedValue) {
 	if c.before != nil {
-		c.before(query)
+		c.before(query, args)
 	}
 }
 
@@ -87,7 +87,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	if err := c.ready(query); err != nil {
 		return nil, err
 	}
-	c.tell(query)
+	c.tell(query, args)
 	result, err := c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
 	return result, c.answer(ctx, err)
 }
@@ -96,7 +96,10 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if err := c.ready(query); err != nil {
 		return nil, err
 	}
-	c.tell(query)
+	if w, ok := ctx.(watched); ok {
+		ctx = w.Context
+	}
+	c.tell(query, args)
 	inner, err := c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
 	if err != nil {
 		return nil, c.answer(ctx, err)
@@ -114,7 +117,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	opts.ReadOnly = opts.ReadOnly || c.readOnly
-	c.tell("BEGIN")
+	c.tell("BEGIN", nil)
 	inner, err := c.Conn.(driver.ConnBeginTx).BeginTx(ctx, opts)
 	if err != nil {
 		return nil, translate(ctx, err)
@@ -216,7 +219,7 @@ func (t *connTx) Commit() error {
 	if failed {
 		return errors.Join(ErrTxFailed, translate(context.Background(), t.inner.Rollback()))
 	}
-	t.conn.tell("COMMIT")
+	t.conn.tell("COMMIT", nil)
 	return translate(context.Background(), t.inner.Commit())
 }
 

@@ -6,6 +6,7 @@ package database
 import (
 	"context"
 	stdsql "database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -26,9 +27,10 @@ type Options struct {
 	Existing bool
 	// LockTimeout bounds the wait for a lock: lock_timeout, or busy_timeout on SQLite. Defaults to the URL's.
 	LockTimeout time.Duration
-	// Before is called with each statement that goes to the database, less its arguments, and with BEGIN
-	// and COMMIT. It must be safe for use by several goroutines. Defaults to nothing.
-	Before func(query string)
+	// Before is called with each statement that goes to the database, and with BEGIN and COMMIT. Its
+	// arguments are not to be shown to anybody. It must be safe for use by several goroutines. Defaults to
+	// nothing.
+	Before func(query string, args []driver.NamedValue)
 }
 
 // DB is a database as a dialect.Driver of ent. It is safe for use by several goroutines.
@@ -93,21 +95,41 @@ func (db *DB) Query(ctx context.Context, query string, args, v any) error {
 	if u := unitFrom(ctx, db); u != nil {
 		return u.query(ctx, query, args, v)
 	}
+	acquire := db.acquire // for INSERT ... RETURNING, too
 	if db.isRead(query) {
-		return answer(v, sql.Conn{ExecQuerier: db}.Query(ctx, query, args, v), nil)
+		acquire = db.reader.Conn
 	}
-	// INSERT ... RETURNING: the writer is given back when the rows are closed.
-	conn, err := db.acquire(ctx)
-	if err != nil {
-		return err
-	}
-	if err := (sql.Conn{ExecQuerier: conn}).Query(ctx, query, args, v); err != nil {
-		return errors.Join(err, conn.Close())
-	}
-	rows := v.(*sql.Rows)
-	rows.ColumnScanner = &leasedRows{rows.ColumnScanner, conn}
-	return answer(v, nil, nil)
+	return lease(ctx, acquire, func(conn *stdsql.Conn) error {
+		if err := (sql.Conn{ExecQuerier: conn}).Query(watched{ctx}, query, args, v); err != nil {
+			return errors.Join(err, conn.Close())
+		}
+		rows := v.(*sql.Rows) // which give the connection back when they are closed
+		rows.ColumnScanner = &leasedRows{rows.ColumnScanner, conn}
+		return answer(v, nil, nil)
+	})
 }
+
+// lease calls use with a connection, and with another one if that was broken before anything ran, as
+// database/sql does for what it runs by itself.
+func lease(ctx context.Context, acquire func(context.Context) (*stdsql.Conn, error), use func(*stdsql.Conn) error) error {
+	for attempt := 1; ; attempt++ {
+		conn, err := acquire(ctx)
+		if err != nil {
+			return err
+		}
+		if err = use(conn); !errors.Is(err, driver.ErrBadConn) || attempt == maxBadConns {
+			return err
+		}
+	}
+}
+
+const maxBadConns = 3
+
+// watched is a context that the driver alone watches: it interrupts the statement when the context ends.
+// database/sql would do so once more, by a goroutine for each query. Rows of such a query must be closed.
+type watched struct{ context.Context }
+
+func (watched) Done() <-chan struct{} { return nil }
 
 // answer makes the rows of a query, unless it has failed, say nothing of values that cannot be scanned,
 // and call first with the first row.

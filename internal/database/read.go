@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	stdsql "database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -20,27 +21,11 @@ func (db *DB) Read(ctx context.Context, query string, args []any, scan func(*row
 	if unitFrom(ctx, db) != nil {
 		return db.readRows(ctx, query, args, scan)
 	}
-	for attempt := 1; ; attempt++ {
-		lease, err := db.reader.Conn(ctx)
-		if err != nil {
-			return err
-		}
-		began := false
-		err = lease.Raw(func(inner any) error {
-			return inner.(*conn).read(ctx, query, args, func(r *row.Row) error {
-				began = true
-				return scan(r)
-			})
-		})
-		_ = lease.Close() // Raw has closed that of a broken connection.
-		if !errors.Is(err, driver.ErrBadConn) || began || attempt == maxBadConns {
-			return err
-		}
-	}
+	return lease(ctx, db.reader.Conn, func(leased *stdsql.Conn) error {
+		defer leased.Close() // of a broken one, Raw has done it
+		return leased.Raw(func(inner any) error { return inner.(*conn).read(ctx, query, args, scan) })
+	})
 }
-
-// maxBadConns is how often a read looks for a connection that is not broken, as database/sql does.
-const maxBadConns = 3
 
 // readRows is Read where the statement must go through the transaction.
 func (db *DB) readRows(ctx context.Context, query string, args []any, scan func(*row.Row) error) (err error) {
@@ -57,7 +42,7 @@ func (db *DB) readRows(ctx context.Context, query string, args []any, scan func(
 	for rows.Next() {
 		values := r.Values()
 		for i := range dest {
-			dest[i] = &values[i]
+			dest[i] = (*any)(&values[i])
 		}
 		if err := rows.Scan(dest...); err != nil {
 			return err
@@ -95,6 +80,8 @@ func (c *conn) read(ctx context.Context, query string, args []any, scan func(*ro
 		switch err := rows.Next(r.Values()); {
 		case errors.Is(err, io.EOF):
 			return nil
+		case errors.Is(err, driver.ErrBadConn):
+			return errors.New(err.Error()) // Else all rows were read again, those besides that scan has seen.
 		case err != nil:
 			return err
 		}

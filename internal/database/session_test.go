@@ -2,6 +2,7 @@ package database_test
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"io/fs"
 	"os"
@@ -122,7 +123,7 @@ func TestOptions_Before(t *testing.T) {
 			mu   sync.Mutex
 			told []string
 		)
-		db, err := database.Open(t.Context(), url, database.Options{Before: func(query string) {
+		db, err := database.Open(t.Context(), url, database.Options{Before: func(query string, _ []driver.NamedValue) {
 			mu.Lock()
 			defer mu.Unlock()
 			told = append(told, query)

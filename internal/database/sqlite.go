@@ -83,7 +83,7 @@ func (db *DB) connect(ctx context.Context) error {
 	return db.writer.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&version)
 }
 
-func sqliteConnector(dsn, journal string, wait time.Duration, before func(string)) *connector {
+func sqliteConnector(dsn, journal string, wait time.Duration, before func(string, []driver.NamedValue)) *connector {
 	d := sqliteDriver()
 	return &connector{dialect: dialect.SQLite, driver: d, before: before, connect: func(ctx context.Context) (driver.Conn, error) {
 		c, err := d.Open(dsn)

@@ -3,6 +3,7 @@ package migration_test
 import (
 	"context"
 	"crypto/rand"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -217,7 +218,7 @@ func TestApply_Attempts(t *testing.T) {
 		apply(t, holder, steps(t, 1, 2))
 		for _, attempts := range []int{1, 2} {
 			tried := 0
-			db, err := database.Open(t.Context(), url, database.Options{LockTimeout: 100 * time.Millisecond, Before: func(query string) {
+			db, err := database.Open(t.Context(), url, database.Options{LockTimeout: 100 * time.Millisecond, Before: func(query string, _ []driver.NamedValue) {
 				if strings.HasPrefix(query, "INSERT INTO log") || (strings.HasPrefix(query, "BEGIN") && holder.Dialect() == dialect.SQLite) {
 					tried++
 				}

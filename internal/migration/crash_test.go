@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"database/sql/driver"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -55,7 +56,7 @@ func TestMigratingProcess(t *testing.T) {
 		statements atomic.Int64
 		counts     atomic.Bool
 	)
-	db, err := database.Open(t.Context(), j.URL, database.Options{Before: func(string) {
+	db, err := database.Open(t.Context(), j.URL, database.Options{Before: func(string, []driver.NamedValue) {
 		if counts.Load() && statements.Add(1) == j.Kill {
 			killSelf()
 		}

@@ -3,6 +3,7 @@ package migration_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -552,7 +553,7 @@ func TestDown_WaitsForAnother(t *testing.T) {
 			asked, counts atomic.Int32
 			waits         = make(chan struct{})
 		)
-		db, err := database.Open(t.Context(), url, database.Options{Before: func(query string) {
+		db, err := database.Open(t.Context(), url, database.Options{Before: func(query string, _ []driver.NamedValue) {
 			if counts.Load() == 0 {
 				return
 			}

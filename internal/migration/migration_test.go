@@ -3,6 +3,7 @@ package migration_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -331,7 +332,7 @@ func TestApply_WaitsForTheCLI(t *testing.T) {
 			url := dbtest.Postgres(t)
 			asked, waits := 0, make(chan struct{})
 			// The server's limits must not end the wait.
-			db, err := database.Open(t.Context(), url+"&lock_timeout=1&statement_timeout=10000", database.Options{Before: func(query string) {
+			db, err := database.Open(t.Context(), url+"&lock_timeout=1&statement_timeout=10000", database.Options{Before: func(query string, _ []driver.NamedValue) {
 				if strings.Contains(query, "advisory") {
 					if asked++; asked == 3 {
 						close(waits)

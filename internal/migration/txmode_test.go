@@ -2,6 +2,7 @@ package migration_test
 
 import (
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"io/fs"
 	"os"
@@ -45,7 +46,7 @@ type recorder struct {
 	asks int // for the lock
 }
 
-func (r *recorder) before(query string) {
+func (r *recorder) before(query string, _ []driver.NamedValue) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if strings.Contains(query, " INDEX CONCURRENTLY ") {

@@ -1,128 +1,138 @@
-// Package row reads the values of a row as the drivers of both databases give them, column by column.
+// Package row reads the columns of a row as the drivers of both databases give them.
 package row
 
 import (
+	"bytes"
 	"database/sql/driver"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
+	"entgo.io/ent/dialect"
+	"entgo.io/ent/dialect/sql"
 	"github.com/google/uuid"
 )
 
-// ErrType is the answer of a row that holds something else than what is read.
+// ErrType is the answer of a column that holds something else than what is read.
 var ErrType = errors.New("a column does not fit the type that it is read into")
 
-// Row is one row of an answer. Its columns are read from first to last; the first that does not fit is
-// the error of the row, and what is read then is zero.
+// A Row is one row of an answer, whose columns are read from first to last.
 type Row struct {
 	values []driver.Value
 	next   int
-	err    error
 }
 
-// New returns a row with room for so many columns.
+// New returns a row with so many columns.
 func New(columns int) *Row { return &Row{values: make([]driver.Value, columns)} }
 
-// Values is where the values of the next row go. They are read again from the first one on.
+// Values is where the values of the next row go. They are then read from the first one on.
 func (r *Row) Values() []driver.Value {
-	r.next, r.err = 0, nil
+	r.next = 0
 	return r.values
 }
 
-// Err is ErrType if a column did not fit, or if there were more or fewer of them.
-func (r *Row) Err() error {
-	if r.err == nil && r.next != len(r.values) {
-		return ErrType
-	}
-	return r.err
-}
-
-func (r *Row) value() driver.Value {
-	if r.next >= len(r.values) {
-		r.err = ErrType
-		return nil
-	}
+// Next is the next column; nil is NULL.
+func (r *Row) Next() any {
 	r.next++
 	return r.values[r.next-1]
 }
 
-// read is the next column, of a type that the driver gives as it is.
-func read[T any](r *Row) T {
-	value, ok := r.value().(T)
-	if !ok {
-		r.err = ErrType
+// read returns a value of a type that drivers give as it is. Like the functions below it takes a NULL for
+// zero, and sets err to ErrType for what does not fit.
+func read[T any](value any, err *error) T {
+	out, ok := value.(T)
+	if !ok && value != nil {
+		*err = ErrType
 	}
-	return value
+	return out
 }
 
 // Int64 reads an integer.
-func (r *Row) Int64() int64 { return read[int64](r) }
+func Int64(value any, err *error) int64 { return read[int64](value, err) }
 
 // Int reads an integer, such as an id.
-func (r *Row) Int() int { return int(r.Int64()) }
+func Int(value any, err *error) int { return int(Int64(value, err)) }
 
 // Time reads an instant.
-func (r *Row) Time() time.Time { return read[time.Time](r) }
+func Time(value any, err *error) time.Time { return read[time.Time](value, err) }
 
 // Bool reads a truth value, which SQLite keeps as a number.
-func (r *Row) Bool() bool {
-	switch value := r.value().(type) {
-	case bool:
-		return value
-	case int64:
-		return value != 0
+func Bool(value any, err *error) bool {
+	if number, ok := value.(int64); ok {
+		return number != 0
 	}
-	r.err = ErrType
-	return false
+	return read[bool](value, err)
 }
 
 // String reads text.
-func (r *Row) String() string {
-	switch value := r.value().(type) {
-	case string:
-		return value
-	case []byte:
-		return string(value)
+func String(value any, err *error) string {
+	if text, ok := value.([]byte); ok {
+		return string(text)
 	}
-	r.err = ErrType
-	return ""
+	return read[string](value, err)
 }
 
-// UUID reads a UUID, which PostgreSQL gives as bytes or as text, and SQLite as text.
-func (r *Row) UUID() uuid.UUID {
+// UUID reads a UUID, which a driver gives as text or as bytes.
+func UUID(value any, err *error) uuid.UUID {
 	var id uuid.UUID
-	if err := id.Scan(r.value()); err != nil {
-		r.err = ErrType
+	if id.Scan(value) != nil {
+		*err = ErrType
 	}
 	return id
 }
 
 // JSON reads a document.
-func JSON[T any](r *Row) T {
-	var (
-		document T
-		err      error
-	)
-	switch value := r.value().(type) {
-	case string:
-		err = json.Unmarshal([]byte(value), &document)
-	case []byte:
-		err = json.Unmarshal(value, &document)
-	default:
-		err = ErrType
-	}
-	if err != nil {
-		r.err = ErrType
+func JSON[T any](value any, err *error) T {
+	var document T
+	if text := String(value, err); text != "" && json.Unmarshal([]byte(text), &document) != nil {
+		*err = ErrType
 	}
 	return document
 }
 
-// Null is true of a NULL, and has read it then.
-func (r *Row) Null() bool {
-	null := r.next < len(r.values) && r.values[r.next] == nil
-	if null {
-		r.next++
+// A Cell is a column that database/sql scans.
+type Cell struct{ Value any }
+
+// Scan takes the value as it is.
+func (c *Cell) Scan(value any) error {
+	if text, ok := value.([]byte); ok {
+		value = bytes.Clone(text) // It is the driver's.
 	}
-	return null
+	c.Value = value
+	return nil
+}
+
+// Cells are what the columns of an answer are scanned into: a Cell for each of those that are known, and
+// what ent has for the others.
+func Cells(columns, known []string) []any {
+	cells, out := make([]Cell, len(columns)), make([]any, len(columns))
+	for i, column := range columns {
+		out[i] = &cells[i]
+		if !slices.Contains(known, column) {
+			out[i] = new(sql.UnknownType)
+		}
+	}
+	return out
+}
+
+// Names are the columns of a table as they stand in a statement, which saves to compose them for each.
+type Names struct{ quoted, backquoted []string }
+
+// NewNames returns those of a table.
+func NewNames(table string, columns []string) Names {
+	var n Names
+	for _, column := range columns {
+		n.quoted = append(n.quoted, `"`+table+`"."`+column+`"`)
+		n.backquoted = append(n.backquoted, "`"+table+"`.`"+column+"`")
+	}
+	return n
+}
+
+// Of is as the dialect writes them.
+func (n Names) Of(name string) []string {
+	if name == dialect.Postgres {
+		return slices.Clip(n.quoted)
+	}
+	return slices.Clip(n.backquoted)
 }
