@@ -74,20 +74,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	r := &report{config: c, at: time.Now()}
+	r := &report{config: c, At: time.Now()}
 	if c.db != "postgres" {
 		tables, err := c.sqlite(ctx, stderr)
 		if err != nil {
 			return err
 		}
-		r.add("SQLite", "sqlite", "A file of its own; WAL, foreign keys on.", tables)
+		r.add("SQLite", "sqlite.svg", "A file of its own; WAL, foreign keys on.", tables)
 	}
 	if c.db != "sqlite" {
 		tables, settings, err := c.postgreSQL(ctx, stderr)
 		if err != nil {
 			return err
 		}
-		r.add("PostgreSQL", "postgres", settings, tables)
+		r.add("PostgreSQL", "postgres.svg", settings, tables)
 	}
 	if err := r.text(stdout); err != nil || c.out == "" {
 		return err

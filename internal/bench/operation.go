@@ -15,7 +15,7 @@ import (
 
 // operation is a column of a table.
 type operation struct {
-	name      string
+	Name      string
 	writes    bool
 	inserts   bool
 	bulk      bool // its rows are removed after each call
@@ -39,44 +39,44 @@ type keys struct {
 func at[T any](list []T, i int) T { return list[i%len(list)] }
 
 var operations = []operation{
-	{name: "check hit", anonymous: true, call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
+	{Name: "check hit", anonymous: true, call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
 		return c.TokenRevoked(ctx, at(k.hits, i))
 	}},
-	{name: "check miss", anonymous: true, call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
+	{Name: "check miss", anonymous: true, call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
 		return c.TokenRevoked(ctx, at(k.misses, i))
 	}},
-	{name: "check token", anonymous: true, call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
+	{Name: "check token", anonymous: true, call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
 		return c.CheckToken(ctx, at(k.claims, i))
 	}},
-	{name: "by e-mail", call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
+	{Name: "by e-mail", call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
 		return c.UserByEmail(ctx, at(k.emails, i))
 	}},
-	{name: "by id", call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
+	{Name: "by id", call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
 		return c.UserByID(ctx, at(k.ids, i))
 	}},
-	{name: "page of 20", call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
+	{Name: "page of 20", call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
 		return c.Page(ctx, at(k.places, i))
 	}},
-	{name: "50 users with files", call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
+	{Name: "50 users with files", call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
 		return c.UsersWithFiles(ctx, at(k.ids, i))
 	}},
-	{name: "insert one", writes: true, inserts: true, call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
+	{Name: "insert one", writes: true, inserts: true, call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
 		return c.InsertFile(ctx, k.owner, at(k.files, i))
 	}},
-	{name: "insert 1000", writes: true, inserts: true, bulk: true, call: func(ctx context.Context, c contender, k *keys, _ int) (any, error) {
+	{Name: "insert 1000", writes: true, inserts: true, bulk: true, call: func(ctx context.Context, c contender, k *keys, _ int) (any, error) {
 		return c.InsertFiles(ctx, k.owner, k.files)
 	}},
-	{name: "import 1000", writes: true, inserts: true, bulk: true, call: func(ctx context.Context, c contender, k *keys, _ int) (any, error) {
+	{Name: "import 1000", writes: true, inserts: true, bulk: true, call: func(ctx context.Context, c contender, k *keys, _ int) (any, error) {
 		return nil, c.ImportUsers(ctx, k.list)
 	}},
-	{name: "import 1000, audited", writes: true, inserts: true, bulk: true, call: func(ctx context.Context, c contender, k *keys, _ int) (any, error) {
+	{Name: "import 1000, audited", writes: true, inserts: true, bulk: true, call: func(ctx context.Context, c contender, k *keys, _ int) (any, error) {
 		a, ok := c.(auditor)
 		if !ok {
 			return nil, errNotOffered
 		}
 		return nil, a.ImportUsersAudited(ctx, k.list)
 	}},
-	{name: "touch login", writes: true, call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
+	{Name: "touch login", writes: true, call: func(ctx context.Context, c contender, k *keys, i int) (any, error) {
 		when := k.at
 		if when.IsZero() {
 			when = now()
@@ -89,7 +89,7 @@ var operations = []operation{
 func selected(only *regexp.Regexp, which func(operation) bool) []operation {
 	var out []operation
 	for _, op := range operations {
-		if which(op) && only.MatchString(op.name) {
+		if which(op) && only.MatchString(op.Name) {
 			out = append(out, op)
 		}
 	}

@@ -111,10 +111,10 @@ func (r *trials) measure(ctx context.Context, title string, t target, entries []
 		out.Cells[i] = make([]cell, len(ops))
 	}
 	for column, op := range ops {
-		r.progress("%s: %s", title, op.name)
+		r.progress("%s: %s", title, op.Name)
 		cells, err := r.column(ctx, entries, op, measured)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", op.name, err)
+			return nil, fmt.Errorf("%s: %w", op.Name, err)
 		}
 		for i, c := range cells {
 			out.Cells[i][column] = c
@@ -136,11 +136,11 @@ func (r *trials) compare(ctx context.Context, entries []*entry, op operation, k 
 			switch {
 			case errors.Is(err, errNotOffered):
 			case err != nil:
-				return fmt.Errorf("%s, %s: %w", e.name, op.name, err)
+				return fmt.Errorf("%s, %s: %w", e.name, op.Name, err)
 			case e == entries[0]:
 				first = answer
 			case answer != first:
-				return fmt.Errorf("%s, %s, call %d: the answer differs\n%s: %s\nraw: %s", e.name, op.name, i, e.name, answer, first)
+				return fmt.Errorf("%s, %s, call %d: the answer differs\n%s: %s\nraw: %s", e.name, op.Name, i, e.name, answer, first)
 			}
 		}
 	}
@@ -314,7 +314,7 @@ func (r *trials) all(ctx context.Context, name string, targets map[string]target
 	reads := which(func(op operation) bool { return !op.writes })
 	writes := which(func(op operation) bool { return op.writes })
 	own := which(func(op operation) bool {
-		return slices.Contains([]string{"by id", "page of 20", "insert one"}, op.name)
+		return slices.Contains([]string{"by id", "page of 20", "insert one"}, op.Name)
 	})
 	steps := []struct {
 		title, setting string
