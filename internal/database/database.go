@@ -29,6 +29,8 @@ type Options struct {
 	// Before is called with each statement that goes to the database, less its arguments, and with BEGIN
 	// and COMMIT. It must be safe for use by several goroutines. Defaults to nothing.
 	Before func(query string)
+
+	grace time.Duration // of tests: how long a server may take to cancel a statement
 }
 
 // DB is a database as a dialect.Driver of ent. It is safe for use by several goroutines.
