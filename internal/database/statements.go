@@ -5,10 +5,13 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"hash/maphash"
+	"io"
 	"strings"
 	"sync/atomic"
 
+	"entgo.io/ent/dialect"
 	"github.com/lib/pq"
 )
 
@@ -22,6 +25,8 @@ const (
 
 // errInProgress is lib/pq's own, which does not look at prepared statements.
 var errInProgress = errors.New("pq: there is already a query being processed on this connection")
+
+var errLost = fmt.Errorf("the connection was lost while the statement ran: read back whether it was carried out before repeating it: %w", io.ErrUnexpectedEOF)
 
 // statements are the prepared statements of one connection of PostgreSQL. The server has parsed them,
 // and from the sixth use may have planned them, once; a use is one round trip.
@@ -88,7 +93,7 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 		inner, err := p.Stmt.(driver.StmtQueryContext).QueryContext(ctx, args)
 		if !c.outdated(p, err) {
 			c.statements.open = err == nil
-			return inner, err
+			return inner, c.once(query, err)
 		}
 		if c.inTx {
 			return nil, errOutdated(err)
@@ -98,7 +103,16 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 	if c.statements != nil && err == nil {
 		c.statements.open = len(args) > 0 || len(inner.Columns()) > 0
 	}
-	return inner, err
+	return inner, c.once(query, err)
+}
+
+// once keeps database/sql from asking again on another connection when the one was lost with the answer
+// to a query that writes.
+func (c *conn) once(query string, err error) error {
+	if c.dialect == dialect.Postgres && !c.inTx && errors.Is(err, driver.ErrBadConn) && !isSelect(query) {
+		return errLost
+	}
+	return err
 }
 
 // statement returns the prepared statement for query, or nil when it goes the simple way.
