@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -30,16 +31,21 @@ type connector struct {
 	// lib/pq begins every transaction READ WRITE, whatever default_transaction_read_only says, unless it is told otherwise.
 	readOnly bool
 	before   func(query string, args []driver.NamedValue) // may be nil
-	connect  func(context.Context) (driver.Conn, error)
+	connect  func(context.Context, *conn) (driver.Conn, error)
 	driver   driver.Driver
+
+	// Of PostgreSQL.
+	statements int // kept prepared on each connection
+	epoch      atomic.Int64
+	grace      time.Duration
 }
 
 func (c *connector) Driver() driver.Driver { return c.driver }
 
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	out := &conn{dialect: c.dialect, readOnly: c.readOnly, before: c.before}
+	out := &conn{dialect: c.dialect, readOnly: c.readOnly, before: c.before, grace: c.grace, statements: newStatements(c.statements, &c.epoch)}
 	var err error
-	if out.Conn, err = c.connect(context.WithValue(ctx, socketKey{}, &out.socket)); err != nil {
+	if out.Conn, err = c.connect(ctx, out); err != nil {
 		return nil, translate(ctx, err)
 	}
 	return out, nil
@@ -56,6 +62,11 @@ type conn struct {
 	// Whether every transaction is begun READ ONLY.
 	readOnly bool
 	before   func(query string, args []driver.NamedValue)
+
+	// Of PostgreSQL.
+	statements *statements // nil where none are kept
+	cancelled  atomic.Bool // The context of a call has ended before its answer; the server may yet cancel another one.
+	grace      time.Duration
 }
 
 func (c *conn) tell(query string, args []driver.NamedValue) {
@@ -66,7 +77,16 @@ func (c *conn) tell(query string, args []driver.NamedValue) {
 
 // ready refuses a statement when the transaction has failed; going back to a savepoint mends it.
 func (c *conn) ready(query string) error {
-	if !c.failed {
+	cancelled := c.cancelled.Load()
+	switch {
+	case c.failed && cancelled:
+		return ErrTxFailed
+	case cancelled:
+		return driver.ErrBadConn // as lib/pq has it
+	case !c.failed && c.statements != nil && c.statements.open:
+		c.failed = c.inTx
+		return errInProgress
+	case !c.failed:
 		return nil
 	}
 	if len(query) >= len(rollbackTo) && query[:len(rollbackTo)] == rollbackTo {
@@ -80,6 +100,9 @@ func (c *conn) answer(ctx context.Context, err error) error {
 	if err != nil && !errors.Is(err, driver.ErrSkip) {
 		c.failed = c.inTx
 	}
+	if errors.Is(err, driver.ErrBadConn) && ctx.Err() != nil {
+		return contextError(ctx)
+	}
 	return translate(ctx, err)
 }
 
@@ -88,7 +111,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 		return nil, err
 	}
 	c.tell(query, args)
-	result, err := c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
+	result, err := c.exec(ctx, query, args)
 	return result, c.answer(ctx, err)
 }
 
@@ -100,7 +123,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 		ctx = w.Context
 	}
 	c.tell(query, args)
-	inner, err := c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
+	inner, err := c.query(ctx, query, args)
 	if err != nil {
 		return nil, c.answer(ctx, err)
 	}
@@ -118,10 +141,15 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	opts.ReadOnly = opts.ReadOnly || c.readOnly
 	c.tell("BEGIN", nil)
-	inner, err := c.Conn.(driver.ConnBeginTx).BeginTx(ctx, opts)
+	var inner driver.Tx
+	err := c.within(ctx, func() (err error) {
+		inner, err = c.Conn.(driver.ConnBeginTx).BeginTx(ctx, opts)
+		return err
+	})
 	if err != nil {
 		return nil, translate(ctx, err)
 	}
+	c.beginStatements(ctx)
 	c.inTx, c.failed = true, false
 	return &connTx{conn: c, inner: inner}, nil
 }
@@ -133,6 +161,10 @@ func (c *conn) Ping(ctx context.Context) error {
 // ResetSession lets the driver refuse a connection that is broken before it is used again.
 func (c *conn) ResetSession(ctx context.Context) error {
 	c.inTx, c.failed = false, false
+	c.endStatements()
+	if c.cancelled.Load() {
+		return driver.ErrBadConn
+	}
 	if c.socket != nil && closedByServer(c.socket) {
 		return driver.ErrBadConn
 	}
@@ -145,7 +177,7 @@ func (c *conn) ResetSession(ctx context.Context) error {
 // IsValid lets the driver drop a connection that is broken.
 func (c *conn) IsValid() bool {
 	inner, ok := c.Conn.(driver.Validator)
-	return !ok || inner.IsValid()
+	return !c.cancelled.Load() && (!ok || inner.IsValid())
 }
 
 // CheckNamedValue gives every argument the form that both databases keep alike.
@@ -195,10 +227,19 @@ type rows struct {
 
 func (r *rows) Next(dest []driver.Value) error {
 	err := r.Rows.Next(dest)
+	if err != nil {
+		r.conn.endRows()
+	}
 	if err == nil || errors.Is(err, io.EOF) {
 		return err
 	}
 	return r.conn.answer(r.ctx, err)
+}
+
+func (r *rows) Close() error {
+	err := r.Rows.Close()
+	r.conn.endRows()
+	return err
 }
 
 func (r *rows) ColumnTypeDatabaseTypeName(index int) string {
@@ -214,8 +255,9 @@ type connTx struct {
 }
 
 func (t *connTx) Commit() error {
-	failed := t.conn.failed
+	failed := t.conn.failed || t.conn.cancelled.Load()
 	t.conn.inTx, t.conn.failed = false, false
+	t.conn.endStatements()
 	if failed {
 		return errors.Join(ErrTxFailed, translate(context.Background(), t.inner.Rollback()))
 	}
@@ -226,6 +268,7 @@ func (t *connTx) Commit() error {
 func (t *connTx) Rollback() error {
 	failed := t.conn.failed
 	t.conn.inTx, t.conn.failed = false, false
+	t.conn.endStatements()
 	err := translate(context.Background(), t.inner.Rollback())
 	if failed && t.conn.dialect == dialect.SQLite {
 		// After some failures (a full disk, an interrupt) SQLite has rolled back by itself.

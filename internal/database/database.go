@@ -31,6 +31,8 @@ type Options struct {
 	// arguments are not to be shown to anybody. It must be safe for use by several goroutines. Defaults to
 	// nothing.
 	Before func(query string, args []driver.NamedValue)
+
+	grace time.Duration // of tests: how long a server may take to cancel a statement
 }
 
 // DB is a database as a dialect.Driver of ent. It is safe for use by several goroutines.

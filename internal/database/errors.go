@@ -40,6 +40,7 @@ type Error struct {
 	sqlite     int    // SQLite's extended result code
 	text       string
 	kind       error
+	outdated   bool // a prepared statement was
 }
 
 func (e *Error) Error() string { return e.text + " (" + e.Code + ")" }
@@ -180,6 +181,12 @@ func retryable(err error) bool {
 		return again.Retry()
 	}
 	return errors.As(err, &e) && (errors.Is(e, ErrSerialization) || (errors.Is(e, ErrBusy) && e.sqlite != 0))
+}
+
+// outdated reports whether a transaction ended with err because of a prepared statement.
+func outdated(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.outdated
 }
 
 // commitUnknown reports whether err, the answer to a COMMIT, leaves open if the server carried it out.

@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	stdsql "database/sql"
+	"time"
 )
 
 // Translate is what the layer answers for an error of a driver.
@@ -16,3 +17,12 @@ func Parse(url string) (name, dsn string, err error) {
 
 // Pools are the writer's and the readers' connections.
 func (db *DB) Pools() (writer, reader *stdsql.DB) { return db.writer, db.reader }
+
+// StatementCacheSize is how many prepared statements a connection keeps by default.
+const StatementCacheSize = statementCacheSize
+
+// WithGrace bounds how long a server may take to cancel a statement.
+func (o Options) WithGrace(d time.Duration) Options {
+	o.grace = d
+	return o
+}

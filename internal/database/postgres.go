@@ -1,8 +1,10 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net"
@@ -27,13 +29,16 @@ func openPostgres(ctx context.Context, t target, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := pq.NewConnector(dsn)
+	config, err := pq.NewConfig(dsn)
 	if err != nil {
 		// lib/pq names the option that is wrong; the URL does not stand in its errors.
 		return nil, fmt.Errorf("the PostgreSQL URL cannot be used: %w", err)
 	}
-	config.Dialer(&dialer{})
-	pool := sql.OpenDB(&connector{dialect: dialect.Postgres, readOnly: t.readOnly, before: opts.Before, driver: config.Driver(), connect: config.Connect})
+	pool := sql.OpenDB(&connector{
+		dialect: dialect.Postgres, readOnly: t.readOnly, before: opts.Before, driver: &pq.Driver{},
+		statements: t.statements, grace: cmp.Or(opts.grace, cancelGrace),
+		connect: func(ctx context.Context, out *conn) (driver.Conn, error) { return connectPostgres(ctx, config, out) },
+	})
 	conns := opts.MaxConns
 	if conns == 0 {
 		conns = 10
@@ -47,6 +52,20 @@ func openPostgres(ctx context.Context, t target, opts Options) (*DB, error) {
 		return nil, errors.Join(explainPostgres(t, err), db.Close())
 	}
 	return db, nil
+}
+
+func connectPostgres(ctx context.Context, config pq.Config, out *conn) (driver.Conn, error) {
+	c, err := pq.NewConnectorConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	d := &dialer{conn: out}
+	c.Dialer(d)
+	inner, err := c.Connect(context.WithValue(ctx, socketKey{}, ctx))
+	if !d.forgo() && err == nil {
+		return nil, errors.Join(contextError(ctx), inner.Close())
+	}
+	return inner, err
 }
 
 // override sets options of an URL.

@@ -35,7 +35,7 @@ func openSQLite(ctx context.Context, t target, opts Options) (*DB, error) {
 		"_busy_timeout":    {strconv.FormatInt(t.busyTimeout.Milliseconds(), 10)},
 		"_synchronous":     {t.synchronous},
 		"_txlock":          {"immediate"},
-		"_stmt_cache_size": {"128"},
+		"_stmt_cache_size": {strconv.Itoa(t.statements)},
 	}
 	if t.memory {
 		// Connections that name the same file of the memdb VFS share it; a plain :memory: is each connection's own.
@@ -85,7 +85,7 @@ func (db *DB) connect(ctx context.Context) error {
 
 func sqliteConnector(dsn, journal string, wait time.Duration, before func(string, []driver.NamedValue)) *connector {
 	d := sqliteDriver()
-	return &connector{dialect: dialect.SQLite, driver: d, before: before, connect: func(ctx context.Context) (driver.Conn, error) {
+	return &connector{dialect: dialect.SQLite, driver: d, before: before, connect: func(ctx context.Context, _ *conn) (driver.Conn, error) {
 		c, err := d.Open(dsn)
 		if err != nil || journal == "" {
 			return c, err

@@ -36,6 +36,7 @@ type unit struct {
 	done       bool
 	failed     error        // why it can only be rolled back
 	schema     bool         // it changes the schema
+	plain      bool         // it uses no prepared statements
 	session    *stdsql.Conn // then there is no transaction
 	savepoints bool         // each statement, and each transaction that joins, can be undone by itself
 	depth      int
@@ -85,8 +86,10 @@ func (db *DB) inTx(ctx context.Context, byClient bool, fn func(context.Context) 
 
 // retry runs fn in a new unit, and again in another while it loses against other transactions.
 func (db *DB) retry(ctx context.Context, begin func() *unit, fn func(context.Context) error) error {
+	plain := false
 	for attempt := 1; ; attempt++ {
 		u := begin()
+		u.plain = plain
 		err := (&tx{unit: u}).finish(func() error { return fn(context.WithValue(ctx, unitKey{db}, u)) })
 		if !retryable(err) || attempt == maxAttempts {
 			return err
@@ -94,6 +97,7 @@ func (db *DB) retry(ctx context.Context, begin func() *unit, fn func(context.Con
 		if errors.Is(err, ErrBusy) && (attempt == maxBusyAttempts || u.schema) { // Who migrates counts for himself.
 			return err
 		}
+		plain = plain || outdated(err) // It may be fn itself that changes the schema.
 		backoff := time.Duration(1<<attempt) * time.Millisecond
 		if pause(ctx, backoff/2+rand.N(backoff)) != nil { //nolint:gosec // Jitter needs no secrecy.
 			return err
@@ -184,6 +188,9 @@ func (u *unit) begin(ctx context.Context) (*stdsql.Tx, error) {
 		// Else database/sql rolls back in the background when ctx ends, and the foreign keys could not
 		// be switched on again: inside a transaction that does nothing.
 		ctx = context.WithoutCancel(ctx)
+	}
+	if u.schema || u.plain || u.savepoints { // A savepoint is not tried again.
+		ctx = plainly(ctx)
 	}
 	tx, err := conn.BeginTx(ctx, u.opts)
 	if err != nil {

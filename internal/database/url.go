@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 type target struct {
 	dialect string
 	name    string // for people: a path, or host:port/database; never a password
+
+	statements int // kept prepared on each connection
 
 	// SQLite.
 	path        string
@@ -61,7 +64,7 @@ func printable(s string) string {
 }
 
 func parseSQLite(rest string, python bool) (target, error) {
-	t := target{dialect: dialect.SQLite, synchronous: "FULL", busyTimeout: 10 * time.Second}
+	t := target{dialect: dialect.SQLite, statements: statementCacheSize, synchronous: "FULL", busyTimeout: 10 * time.Second}
 	path, query, _ := strings.Cut(rest, "?")
 	path, err := url.PathUnescape(path)
 	if err != nil {
@@ -109,6 +112,8 @@ func (t *target) setSQLite(key, value string) error {
 		}
 		t.busyTimeout = d
 		return nil
+	case statementsOption:
+		return t.setStatements(value)
 	case "mode":
 		switch value {
 		case "memory":
@@ -126,7 +131,7 @@ func (t *target) setSQLite(key, value string) error {
 		}
 		return errors.New("foreign keys are always on: remove " + key + " from the URL")
 	}
-	return fmt.Errorf("unknown SQLite option %q: there are synchronous, busy_timeout and mode", printable(key))
+	return fmt.Errorf("unknown SQLite option %q: there are synchronous, busy_timeout, mode and "+statementsOption, printable(key))
 }
 
 func parsePostgres(rest string) (target, error) {
@@ -139,6 +144,13 @@ func parsePostgres(rest string) (target, error) {
 	values, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
 		return target{}, errors.New("the options of the PostgreSQL URL cannot be read: write them as ?name=value&name=value")
+	}
+	t := target{dialect: dialect.Postgres, statements: statementCacheSize}
+	if values.Has(statementsOption) {
+		if err := t.setStatements(values.Get(statementsOption)); err != nil {
+			return target{}, err
+		}
+		values.Del(statementsOption)
 	}
 	if mode := values.Get("ssl"); mode != "" { // asyncpg's name
 		values.Del("ssl")
@@ -168,7 +180,19 @@ func parsePostgres(rest string) (target, error) {
 	setDefault(values, "lock_timeout", "10000")
 	setDefault(values, "idle_in_transaction_session_timeout", "300000")
 	u.RawQuery = values.Encode()
-	return target{dialect: dialect.Postgres, name: host + u.Path, dsn: u.String()}, nil
+	t.name, t.dsn = host+u.Path, u.String()
+	return t, nil
+}
+
+const statementsOption = "statement_cache_size"
+
+func (t *target) setStatements(value string) error {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 0 || n > maxStatementCache {
+		return fmt.Errorf("%s must be a number from 0 (off) to %d", statementsOption, maxStatementCache)
+	}
+	t.statements = n
+	return nil
 }
 
 // hasUserBehindHost reports whether a /, ? or # in the password has ended the host too early, so that
