@@ -62,24 +62,17 @@ func (s *Store) CreateFiles(ctx context.Context, userID int, files []NewFile) ([
 		return []*ent.File{}, policy.InUse(ctx, s, v)
 	}
 	nodes := s.newFiles(s.moment(ctx), userID, files)
-	n := 0
-	insert := func(ctx context.Context) error {
-		n = 0
-		for batch := range slices.Chunk(nodes, fileBatch) {
-			inserted, err := s.insertFiles(ctx, v, batch)
-			if err != nil {
-				return err
-			}
-			if n += inserted; inserted < len(batch) {
-				return cmp.Or(policy.InUse(ctx, s, v), policy.Deny("%s has no account that is in use", v))
-			}
-		}
-		return nil
-	}
-	if len(nodes) > fileBatch {
-		err = s.db.Atomic(ctx, insert)
+	if len(nodes) <= fileBatch {
+		err = s.insertFiles(ctx, v, nodes)
 	} else {
-		err = insert(ctx)
+		err = s.db.Atomic(ctx, func(ctx context.Context) error {
+			for batch := range slices.Chunk(nodes, fileBatch) {
+				if err := s.insertFiles(ctx, v, batch); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
 	if err != nil {
 		return nil, err
@@ -129,51 +122,117 @@ func (s *Store) newFiles(now time.Time, userID int, files []NewFile) []*ent.File
 // SQLite numbers arguments by their first appearance.
 const (
 	insertFile = "INSERT INTO files (created_at, updated_at, user_id, public_id, filename, content_type, size) SELECT "
-	inUse      = "(%[1]s = 0 OR EXISTS (SELECT 1 FROM users WHERE id = %[1]s AND is_active AND NOT is_deleted AND (is_admin OR NOT %[2]s))) RETURNING id, public_id"
+	inUse      = "(CAST(%[1]s AS bigint) = 0 OR EXISTS (SELECT 1 FROM users WHERE id = %[1]s AND is_active AND NOT is_deleted AND (is_admin OR NOT %[2]s)))"
+	returning  = " RETURNING id, public_id"
 )
 
 var (
 	insertFileSQLite   = insertFile + "$1, $1, $2, $3, $4, $5, $6 WHERE " + fmt.Sprintf(inUse, "$7", "$8")
-	insertFilePostgres = insertFile + "$1::timestamptz, $1, $2::bigint, $3::uuid, $4::varchar, $5::varchar, $6::bigint WHERE " + fmt.Sprintf(inUse, "$7", "$8")
+	insertFilePostgres = insertFile + "$1::timestamptz, $1, $2::bigint, $3::uuid, $4::varchar, $5::varchar, $6::bigint WHERE " + fmt.Sprintf(inUse, "$7", "$8") + returning
 
-	insertFilesSQLite   = insertFile + "$1, $1, $2, value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each($3) WHERE " + fmt.Sprintf(inUse, "$4", "$5")
-	insertFilesPostgres = insertFile + "$1::timestamptz, $1, $2::bigint, new.* FROM unnest($3::uuid[], $4::varchar[], $5::varchar[], $6::bigint[]) AS new WHERE " + fmt.Sprintf(inUse, "$7", "$8")
+	insertFilesSQLite   = insertFile + "$1, $1, $2, value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each($3) WHERE " + fmt.Sprintf(inUse, "$4", "$5") + returning
+	insertFilesPostgres = insertFile + "$1::timestamptz, $1, $2::bigint, new.* FROM unnest($3::uuid[], $4::varchar[], $5::varchar[], $6::bigint[]) AS new WHERE " + fmt.Sprintf(inUse, "$7", "$8") + returning
 )
 
-// insertFiles inserts the rows and gives the nodes their ids. It returns how many: all, or none when the
-// viewer's account is not in use.
-func (s *Store) insertFiles(ctx context.Context, v Viewer, nodes []*ent.File) (int, error) {
+// insertFiles inserts the rows, unless the viewer's account is not in use, and gives the nodes their ids.
+func (s *Store) insertFiles(ctx context.Context, v Viewer, nodes []*ent.File) error {
 	account := v.UserID
 	if v.System {
 		account = 0
 	}
-	args, sqlite := []any{nodes[0].CreatedAt, nodes[0].UserID}, s.Dialect() == dialect.SQLite
-	var query string
-	switch {
+	var (
+		n    int
+		err  error
+		args = append(make([]any, 0, 8), nodes[0].CreatedAt, nodes[0].UserID)
+	)
+	switch sqlite := s.Dialect() == dialect.SQLite; {
 	case len(nodes) == 1:
-		if query = insertFilePostgres; sqlite {
-			query = insertFileSQLite
+		args = append(args, nodes[0].PublicID.String(), nodes[0].Filename, nodes[0].ContentType, nodes[0].Size, account, v.Admin)
+		if sqlite {
+			n, err = s.insertFile(ctx, args, nodes[0])
+		} else {
+			n, err = s.insertReturning(ctx, insertFilePostgres, args, nodes)
 		}
-		args = append(args, nodes[0].PublicID.String(), nodes[0].Filename, nodes[0].ContentType, nodes[0].Size)
 	case sqlite:
-		encoded, err := json.Marshal(fileTuples(nodes))
-		if err != nil {
-			return 0, err
-		}
-		query, args = insertFilesSQLite, append(args, string(encoded))
+		n, err = s.insertReturning(ctx, insertFilesSQLite, append(args, fileTuples(nodes), account, v.Admin), nodes)
 	default:
-		query, args = insertFilesPostgres, append(args, fileArrays(nodes)...)
+		n, err = s.insertReturning(ctx, insertFilesPostgres, append(append(args, fileArrays(nodes)...), account, v.Admin), nodes)
 	}
-	args = append(args, account, v.Admin)
-	return s.insertReturning(ctx, query, args, nodes)
+	switch {
+	case errors.Is(err, ErrForeignKey):
+		return constraintError{err}
+	case err == nil && n == 0:
+		return cmp.Or(policy.InUse(ctx, s, v), unusable(v))
+	}
+	return err
 }
 
-func fileTuples(nodes []*ent.File) [][4]any {
-	tuples := make([][4]any, len(nodes))
-	for i, node := range nodes {
-		tuples[i] = [4]any{node.PublicID, node.Filename, node.ContentType, node.Size}
+// unusable is the answer to somebody whose account changes back and forth.
+func unusable(v Viewer) error { return policy.Deny("%s has no account that is in use", v) }
+
+// constraintError is what ent.IsConstraintError says that it is.
+type constraintError struct{ error }
+
+func (e constraintError) Unwrap() error { return e.error }
+
+// As gives one of ent's, to which nobody else can give a text.
+func (constraintError) As(target any) bool {
+	own, ok := target.(**ent.ConstraintError)
+	if ok {
+		*own = &ent.ConstraintError{}
 	}
-	return tuples
+	return ok
+}
+
+// insertFile inserts one row, of which SQLite tells the id at less cost than RETURNING.
+func (s *Store) insertFile(ctx context.Context, args []any, node *ent.File) (int, error) {
+	result, err := s.db.ExecContext(ctx, insertFileSQLite, args...)
+	if err != nil {
+		return 0, err
+	}
+	n, err := result.RowsAffected()
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	id, err := result.LastInsertId()
+	node.ID = int(id)
+	return 1, err
+}
+
+// fileTuples is what the rows differ in, as JSON.
+func fileTuples(nodes []*ent.File) string {
+	out := make([]byte, 0, 128*len(nodes))
+	for i, node := range nodes {
+		out = append(out, ",[\""...)
+		if i == 0 {
+			out[0] = '['
+		}
+		out = append(out, node.PublicID.String()...)
+		out = append(out, "\","...)
+		out = appendText(out, node.Filename)
+		out = append(out, ',')
+		out = appendText(out, node.ContentType)
+		out = append(out, ',')
+		out = strconv.AppendInt(out, node.Size, 10)
+		out = append(out, ']')
+	}
+	return string(append(out, ']'))
+}
+
+// appendText appends valid text as JSON.
+func appendText(out []byte, s string) []byte {
+	out = append(out, '"')
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			out = append(out, '\\', c)
+		case c < ' ':
+			out = fmt.Appendf(out, "\\u%04x", c)
+		default:
+			out = append(out, c)
+		}
+	}
+	return append(out, '"')
 }
 
 func fileArrays(nodes []*ent.File) []any {
@@ -249,15 +308,17 @@ func (s *Store) ListFiles(ctx context.Context, filter FileFilter, request PageRe
 	case owner == 0:
 		which = allFiles
 	}
-	w, err := request.walk("files of " + strconv.Itoa(owner))
+	list := "files of " + strconv.Itoa(owner) + " by created_at, id"
+	if which == allFiles {
+		list = "files by id"
+	}
+	w, err := request.walk(list)
 	if err != nil {
 		return nil, err
 	}
-	var items []*ent.File
-	if which != noFiles {
-		if items, err = s.scanFiles(ctx, w, which, owner); err != nil {
-			return nil, err
-		}
+	items, err := s.filesFrom(ctx, w, which, owner)
+	if err != nil {
+		return nil, err
 	}
 	placeOf := func(f *ent.File) place { return place{f.CreatedAt.UnixMicro(), int64(f.ID)} }
 	if which == allFiles {
@@ -292,38 +353,50 @@ const (
 var fileLists = [...]struct{ older, newer, count string }{
 	allFiles: {selectFiles + "id < $1 ORDER BY id DESC LIMIT $2", selectFiles + "id > $1 ORDER BY id LIMIT $2", "SELECT count(*) FROM files"},
 	filesOf:  {selectFiles + ofUser + " AND " + older, selectFiles + ofUser + " AND " + newer, "SELECT count(*) FROM files WHERE " + ofUser},
+	noFiles:  {},
 	ownFiles: {selectFiles + ofViewer + " AND " + older, selectFiles + ofViewer + " AND " + newer, "SELECT count(*) FROM files WHERE " + ofViewer},
 }
 
 // lastMoment is the latest that a row can have been made.
 var lastMoment = time.Date(9999, time.December, 31, 23, 59, 59, 999_999_000, time.UTC)
 
-func (s *Store) scanFiles(ctx context.Context, w walk, which, owner int) (files []*ent.File, err error) {
+// filesFrom reads the files of a page, and one more if there is one, in the direction of the walk.
+func (s *Store) filesFrom(ctx context.Context, w walk, which, owner int) ([]*ent.File, error) {
 	query := fileLists[which].older
 	if w.back {
 		query = fileLists[which].newer
 	}
-	args := []any{w.from.id, w.limit + 1}
-	if which != allFiles {
-		at := lastMoment
-		if w.started {
-			at = time.UnixMicro(w.from.at)
-		}
-		args = []any{owner, at, w.from.id, w.limit + 1}
+	switch which {
+	case noFiles:
+		return []*ent.File{}, nil
+	case allFiles:
+		return s.scanFiles(ctx, w.limit+1, query, w.from.id, w.limit+1)
 	}
+	at := lastMoment
+	if w.started {
+		at = time.UnixMicro(w.from.at)
+	}
+	return s.scanFiles(ctx, w.limit+1, query, owner, at, w.from.id, w.limit+1)
+}
+
+// scanFiles returns the files that a query answers, at most so many.
+func (s *Store) scanFiles(ctx context.Context, most int, query string, args ...any) (files []*ent.File, err error) {
 	var rows sql.Rows
 	if err := s.db.Query(ctx, query, args, &rows); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	made := s.fileNodes(w.limit + 1)
-	files = make([]*ent.File, 0, w.limit+1)
+	var made []ent.File
+	files = make([]*ent.File, 0, min(most, DefaultPageLimit+1))
 	for rows.Next() {
-		f := &made[len(files)]
+		if len(made) == 0 {
+			made = s.fileNodes(min(most-len(files), DefaultPageLimit+1))
+		}
+		f := &made[0]
 		if err := rows.Scan(&f.ID, &f.CreatedAt, &f.UpdatedAt, &f.PublicID, &f.Filename, &f.ContentType, &f.Size, &f.UserID); err != nil {
 			return nil, err
 		}
-		files = append(files, f)
+		files, made = append(files, f), made[1:]
 	}
 	return files, rows.Err()
 }
@@ -344,9 +417,9 @@ func (s *Store) countFiles(ctx context.Context, which, owner int) (*int, error) 
 func (s *Store) fileNodes(n int) []ent.File {
 	nodes := make([]ent.File, n)
 	client := reflect.ValueOf(s.File).Elem().Field(0)
-	config := reflect.NewAt(client.Type(), unsafe.Pointer(s.File)).Elem() //nolint:gosec // FileClient and File begin with the same struct.
+	config := reflect.NewAt(client.Type(), unsafe.Pointer(s.File)).Elem() // FileClient and File begin with the same struct.
 	for i := range nodes {
-		reflect.NewAt(client.Type(), unsafe.Pointer(&nodes[i])).Elem().Set(config) //nolint:gosec // as above
+		reflect.NewAt(client.Type(), unsafe.Pointer(&nodes[i])).Elem().Set(config)
 	}
 	return nodes
 }
@@ -375,10 +448,10 @@ func (s *Store) DeleteFiles(ctx context.Context, userID int, filenames []string)
 	}
 	found := make(map[string]bool)
 	if v.System || v.Admin || v.UserID == userID {
-		err = s.InTx(ctx, func(ctx context.Context) error {
+		err = s.db.Atomic(ctx, func(ctx context.Context) error {
 			clear(found)
 			for batch := range slices.Chunk(names, fileBatch) {
-				if err := s.deleteFiles(ctx, userID, batch, found); err != nil {
+				if err := s.deleteFiles(ctx, v, userID, batch, found); err != nil {
 					return err
 				}
 			}
@@ -422,7 +495,7 @@ const (
 )
 
 // deleteFiles deletes by the client, for the audit trail, what it has found and locked.
-func (s *Store) deleteFiles(ctx context.Context, userID int, names []string, found map[string]bool) error {
+func (s *Store) deleteFiles(ctx context.Context, v Viewer, userID int, names []string, found map[string]bool) error {
 	query, list := namedPostgres, any(pq.StringArray(names))
 	if s.Dialect() == dialect.SQLite {
 		encoded, err := json.Marshal(names)
@@ -457,7 +530,7 @@ func (s *Store) deleteFiles(ctx context.Context, userID int, names []string, fou
 			return err
 		}
 		if n != len(batch) {
-			return cmp.Or(policy.InUse(ctx, s, Viewer{}), ErrSerialization)
+			return unusable(v)
 		}
 	}
 	return nil
