@@ -66,7 +66,7 @@ func eachURL(t *testing.T, test func(t *testing.T, url string)) {
 }
 
 // postgresURL names a migrated database of the test's own.
-func postgresURL(t *testing.T) string {
+func postgresURL(t testing.TB) string {
 	t.Helper()
 	sum, err := migrations.FS.ReadFile("postgres/atlas.sum")
 	if err != nil {

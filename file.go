@@ -1,0 +1,537 @@
+package models
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unsafe"
+
+	"entgo.io/ent/dialect"
+	"entgo.io/ent/dialect/sql"
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"github.com/reviewpoint/models/ent"
+	"github.com/reviewpoint/models/ent/file"
+	"github.com/reviewpoint/models/internal/policy"
+	"github.com/reviewpoint/models/internal/validation"
+)
+
+// NewFile is the record of an uploaded paper that CreateFiles makes.
+type NewFile struct {
+	Filename    string // 1 to 255 characters
+	ContentType string // 1 to 128 characters
+	Size        int64  // bytes
+}
+
+// fileBatch is how many files go in one statement. With names as long as they may be it is a message of
+// at most 35 MB, where PostgreSQL takes 1 GB and SQLite 1 GB.
+const fileBatch = 10_000
+
+// CreateFiles records files of a user, any number, all of them or none, and returns them in the order
+// given, which is that of their ids; they have one created_at. Up to 10,000 are one statement in one round
+// trip; more are one transaction. They are all in memory, at about 1 KB each.
+//
+// A person may for the own account, administrators and the system for any, also for one that is disabled or
+// deleted; others get ErrForbidden, as does whoever has no account that is in use. It returns
+// *ValidationError for the first value that cannot be, with the number of its file, from 0, and
+// ErrForeignKey for a user who is not there. No files are none. It may run inside InTx, which can only be
+// rolled back after ErrForeignKey.
+func (s *Store) CreateFiles(ctx context.Context, userID int, files []NewFile) ([]*ent.File, error) {
+	v, err := policy.Asking(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case v.System, v.Admin:
+	case v.UserID == 0:
+		return nil, policy.Deny("%s may not create %s", v, ent.TypeFile)
+	case v.UserID != userID:
+		return nil, policy.Deny("%s may create only their own %s", v, ent.TypeFile)
+	}
+	if err := validFiles(userID, files); err != nil {
+		return nil, cmp.Or(policy.InUse(ctx, s, v), err)
+	}
+	if len(files) == 0 {
+		return []*ent.File{}, policy.InUse(ctx, s, v)
+	}
+	nodes := s.newFiles(s.moment(ctx), userID, files)
+	if len(nodes) <= fileBatch {
+		err = s.insertFiles(ctx, v, nodes)
+	} else {
+		err = s.db.Atomic(ctx, func(ctx context.Context) error {
+			for batch := range slices.Chunk(nodes, fileBatch) {
+				if err := s.insertFiles(ctx, v, batch); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return nodes, nil
+}
+
+func validFiles(userID int, files []NewFile) error {
+	if userID <= 0 {
+		return validation.New(ent.TypeFile, file.FieldUserID, "must be the id of an account")
+	}
+	for i, f := range files {
+		var err error
+		switch {
+		case refuse(file.FieldFilename, file.FilenameValidator(f.Filename), &err):
+		case refuse(file.FieldContentType, file.ContentTypeValidator(f.ContentType), &err):
+		case refuse(file.FieldSize, file.SizeValidator(f.Size), &err):
+		default:
+			continue
+		}
+		return fmt.Errorf("file %d: %w", i, err)
+	}
+	return nil
+}
+
+// refuse makes the answer of a validator a *ValidationError, as invalid does for the client.
+func refuse(field string, cause error, err *error) bool {
+	if cause == nil {
+		return false
+	}
+	*err = validation.Because(ent.TypeFile, field, strings.TrimPrefix(cause.Error(), "ent: "), cause)
+	return true
+}
+
+func (s *Store) newFiles(now time.Time, userID int, files []NewFile) []*ent.File {
+	made, nodes := s.fileNodes(len(files)), make([]*ent.File, len(files))
+	for i, f := range files {
+		node := &made[i]
+		node.CreatedAt, node.UpdatedAt, node.PublicID = now, now, file.DefaultPublicID()
+		node.Filename, node.ContentType, node.Size, node.UserID = f.Filename, f.ContentType, f.Size, userID
+		nodes[i] = node
+	}
+	return nodes
+}
+
+// Whose account must be in use (0 for nobody's), and be an administrator's, stands in the statement: a look-up before would be a round trip of its own.
+// SQLite numbers arguments by their first appearance.
+const (
+	insertFile = "INSERT INTO files (created_at, updated_at, user_id, public_id, filename, content_type, size) SELECT "
+	inUse      = "(CAST(%[1]s AS bigint) = 0 OR EXISTS (SELECT 1 FROM users WHERE id = %[1]s AND is_active AND NOT is_deleted AND (is_admin OR NOT %[2]s)))"
+	returning  = " RETURNING id, public_id"
+)
+
+var (
+	insertFileSQLite   = insertFile + "$1, $1, $2, $3, $4, $5, $6 WHERE " + fmt.Sprintf(inUse, "$7", "$8")
+	insertFilePostgres = insertFile + "$1::timestamptz, $1, $2::bigint, $3::uuid, $4::varchar, $5::varchar, $6::bigint WHERE " + fmt.Sprintf(inUse, "$7", "$8") + returning
+
+	insertFilesSQLite   = insertFile + "$1, $1, $2, value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each($3) WHERE " + fmt.Sprintf(inUse, "$4", "$5") + returning
+	insertFilesPostgres = insertFile + "$1::timestamptz, $1, $2::bigint, new.* FROM unnest($3::uuid[], $4::varchar[], $5::varchar[], $6::bigint[]) AS new WHERE " + fmt.Sprintf(inUse, "$7", "$8") + returning
+)
+
+// insertFiles inserts the rows, unless the viewer's account is not in use, and gives the nodes their ids.
+func (s *Store) insertFiles(ctx context.Context, v Viewer, nodes []*ent.File) error {
+	account := v.UserID
+	if v.System {
+		account = 0
+	}
+	var (
+		n    int
+		err  error
+		args = append(make([]any, 0, 8), nodes[0].CreatedAt, nodes[0].UserID)
+	)
+	switch sqlite := s.Dialect() == dialect.SQLite; {
+	case len(nodes) == 1:
+		args = append(args, nodes[0].PublicID.String(), nodes[0].Filename, nodes[0].ContentType, nodes[0].Size, account, v.Admin)
+		if sqlite {
+			n, err = s.insertFile(ctx, args, nodes[0])
+		} else {
+			n, err = s.insertReturning(ctx, insertFilePostgres, args, nodes)
+		}
+	case sqlite:
+		n, err = s.insertReturning(ctx, insertFilesSQLite, append(args, fileTuples(nodes), account, v.Admin), nodes)
+	default:
+		n, err = s.insertReturning(ctx, insertFilesPostgres, append(append(args, fileArrays(nodes)...), account, v.Admin), nodes)
+	}
+	switch {
+	case errors.Is(err, ErrForeignKey):
+		return constraintError{err}
+	case err == nil && n == 0:
+		return cmp.Or(policy.InUse(ctx, s, v), unusable(v))
+	}
+	return err
+}
+
+// unusable is the answer to somebody whose account changes back and forth.
+func unusable(v Viewer) error { return policy.Deny("%s has no account that is in use", v) }
+
+// constraintError is what ent.IsConstraintError says that it is.
+type constraintError struct{ error }
+
+func (e constraintError) Unwrap() error { return e.error }
+
+// As gives one of ent's, to which nobody else can give a text.
+func (constraintError) As(target any) bool {
+	own, ok := target.(**ent.ConstraintError)
+	if ok {
+		*own = &ent.ConstraintError{}
+	}
+	return ok
+}
+
+// insertFile inserts one row, of which SQLite tells the id at less cost than RETURNING.
+func (s *Store) insertFile(ctx context.Context, args []any, node *ent.File) (int, error) {
+	result, err := s.db.ExecContext(ctx, insertFileSQLite, args...)
+	if err != nil {
+		return 0, err
+	}
+	n, err := result.RowsAffected()
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	id, err := result.LastInsertId()
+	node.ID = int(id)
+	return 1, err
+}
+
+// fileTuples is what the rows differ in, as JSON.
+func fileTuples(nodes []*ent.File) string {
+	out := make([]byte, 0, 128*len(nodes))
+	for i, node := range nodes {
+		out = append(out, ",[\""...)
+		if i == 0 {
+			out[0] = '['
+		}
+		out = append(out, node.PublicID.String()...)
+		out = append(out, "\","...)
+		out = appendText(out, node.Filename)
+		out = append(out, ',')
+		out = appendText(out, node.ContentType)
+		out = append(out, ',')
+		out = strconv.AppendInt(out, node.Size, 10)
+		out = append(out, ']')
+	}
+	return string(append(out, ']'))
+}
+
+// appendText appends valid text as JSON.
+func appendText(out []byte, s string) []byte {
+	out = append(out, '"')
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			out = append(out, '\\', c)
+		case c < ' ':
+			out = fmt.Appendf(out, "\\u%04x", c)
+		default:
+			out = append(out, c)
+		}
+	}
+	return append(out, '"')
+}
+
+func fileArrays(nodes []*ent.File) []any {
+	n := len(nodes)
+	ids, names, types, sizes := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n), make(pq.Int64Array, n)
+	for i, node := range nodes {
+		ids[i], names[i], types[i], sizes[i] = node.PublicID.String(), node.Filename, node.ContentType, node.Size
+	}
+	return []any{ids, names, types, sizes}
+}
+
+// insertReturning gives each node the id that the statement answers with its public_id: in which order is
+// for the database.
+func (s *Store) insertReturning(ctx context.Context, query string, args []any, nodes []*ent.File) (n int, err error) {
+	var rows sql.Rows
+	if err := s.db.Query(ctx, query, args, &rows); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var (
+		byPublicID map[uuid.UUID]*ent.File
+		id         int
+		publicID   uuid.UUID
+	)
+	for ; rows.Next(); n++ {
+		if err := rows.Scan(&id, &publicID); err != nil {
+			return n, err
+		}
+		if byPublicID == nil && n < len(nodes) && nodes[n].PublicID == publicID {
+			nodes[n].ID = id
+			continue
+		}
+		if byPublicID == nil {
+			byPublicID = make(map[uuid.UUID]*ent.File, len(nodes))
+			for _, node := range nodes {
+				byPublicID[node.PublicID] = node
+			}
+		}
+		byPublicID[publicID].ID = id
+	}
+	return n, rows.Err()
+}
+
+// FileFilter says which files a list has. The zero value stands for all that the viewer may see.
+type FileFilter struct {
+	UserID int // of this user alone; 0 for any
+}
+
+// ListFiles returns a page of files, newest first: those of one user by created_at and id, and those of
+// all users by id, which is the order in which they were put on record. A page is one statement that reads
+// no more rows than it shows and one, however deep it lies; the total is one more.
+//
+// It shows what the viewer may see: the own files for a person, all for administrators and the system;
+// others get ErrForbidden. It returns *ValidationError for a request that cannot be: a limit out of bounds,
+// or a cursor that is damaged or from another list. It may run inside InTx.
+func (s *Store) ListFiles(ctx context.Context, filter FileFilter, request PageRequest) (*Page[*ent.File], error) {
+	v, err := policy.Asking(ctx)
+	all := v.System || v.Admin
+	switch {
+	case err != nil:
+		return nil, err
+	case !all && v.UserID == 0:
+		return nil, policy.Deny("%s may not read %s", v, ent.TypeFile)
+	case filter.UserID < 0:
+		return nil, validation.New("FileFilter", "user_id", "must be the id of an account, or 0 for any")
+	}
+	owner, which := filter.UserID, filesOf
+	switch {
+	case !all && (owner == 0 || owner == v.UserID):
+		owner, which = v.UserID, ownFiles
+	case !all:
+		which = noFiles
+	case owner == 0:
+		which = allFiles
+	}
+	list := "files of " + strconv.Itoa(owner) + " by created_at, id"
+	if which == allFiles {
+		list = "files by id"
+	}
+	w, err := request.walk(list)
+	if err != nil {
+		return nil, err
+	}
+	items, err := s.filesFrom(ctx, w, which, owner)
+	if err != nil {
+		return nil, err
+	}
+	placeOf := func(f *ent.File) place { return place{f.CreatedAt.UnixMicro(), int64(f.ID)} }
+	if which == allFiles {
+		placeOf = func(f *ent.File) place { return place{id: int64(f.ID)} }
+	}
+	p := pageOf(w, items, placeOf)
+	if request.WithTotal {
+		if p.Total, err = s.countFiles(ctx, which, owner); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// Which files a list has.
+const (
+	allFiles = iota
+	filesOf
+	ownFiles // which nobody sees whose account has been deleted
+	noFiles
+)
+
+const (
+	selectFiles = "SELECT id, created_at, updated_at, public_id, filename, content_type, size, user_id FROM files WHERE "
+	older       = "(created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4"
+	newer       = "(created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4"
+	ofUser      = "user_id = $1"
+	ofViewer    = "user_id = $1 AND EXISTS (SELECT 1 FROM users WHERE id = $1 AND NOT is_deleted)"
+)
+
+// The statements of lists by which files they have: backwards in time, forwards, and to count.
+var fileLists = [...]struct{ older, newer, count string }{
+	allFiles: {selectFiles + "id < $1 ORDER BY id DESC LIMIT $2", selectFiles + "id > $1 ORDER BY id LIMIT $2", "SELECT count(*) FROM files"},
+	filesOf:  {selectFiles + ofUser + " AND " + older, selectFiles + ofUser + " AND " + newer, "SELECT count(*) FROM files WHERE " + ofUser},
+	noFiles:  {},
+	ownFiles: {selectFiles + ofViewer + " AND " + older, selectFiles + ofViewer + " AND " + newer, "SELECT count(*) FROM files WHERE " + ofViewer},
+}
+
+// lastMoment is the latest that a row can have been made.
+var lastMoment = time.Date(9999, time.December, 31, 23, 59, 59, 999_999_000, time.UTC)
+
+// filesFrom reads the files of a page, and one more if there is one, in the direction of the walk.
+func (s *Store) filesFrom(ctx context.Context, w walk, which, owner int) ([]*ent.File, error) {
+	query := fileLists[which].older
+	if w.back {
+		query = fileLists[which].newer
+	}
+	switch which {
+	case noFiles:
+		return []*ent.File{}, nil
+	case allFiles:
+		return s.scanFiles(ctx, w.limit+1, query, w.from.id, w.limit+1)
+	}
+	at := lastMoment
+	if w.started {
+		at = time.UnixMicro(w.from.at)
+	}
+	return s.scanFiles(ctx, w.limit+1, query, owner, at, w.from.id, w.limit+1)
+}
+
+// scanFiles returns the files that a query answers, at most so many.
+func (s *Store) scanFiles(ctx context.Context, most int, query string, args ...any) (files []*ent.File, err error) {
+	var rows sql.Rows
+	if err := s.db.Query(ctx, query, args, &rows); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var made []ent.File
+	files = make([]*ent.File, 0, min(most, DefaultPageLimit+1))
+	for rows.Next() {
+		if len(made) == 0 {
+			made = s.fileNodes(min(most-len(files), DefaultPageLimit+1))
+		}
+		f := &made[0]
+		if err := rows.Scan(&f.ID, &f.CreatedAt, &f.UpdatedAt, &f.PublicID, &f.Filename, &f.ContentType, &f.Size, &f.UserID); err != nil {
+			return nil, err
+		}
+		files, made = append(files, f), made[1:]
+	}
+	return files, rows.Err()
+}
+
+func (s *Store) countFiles(ctx context.Context, which, owner int) (*int, error) {
+	total := 0
+	if which == noFiles {
+		return &total, nil
+	}
+	var args []any
+	if which != allFiles {
+		args = []any{owner}
+	}
+	return &total, s.ask(ctx, fileLists[which].count, args, &total)
+}
+
+// fileNodes returns nodes of the store's client, which only generated code can give them.
+func (s *Store) fileNodes(n int) []ent.File {
+	nodes := make([]ent.File, n)
+	client := reflect.ValueOf(s.File).Elem().Field(0)
+	config := reflect.NewAt(client.Type(), unsafe.Pointer(s.File)).Elem() // FileClient and File begin with the same struct.
+	for i := range nodes {
+		reflect.NewAt(client.Type(), unsafe.Pointer(&nodes[i])).Elem().Set(config)
+	}
+	return nodes
+}
+
+// DeleteFiles deletes the files of a user that have one of the names, all that have it, and returns which
+// names there were and which not, each once, in the order given. Each file is in the audit trail. It is
+// one transaction.
+//
+// A person may for the own account, administrators and the system for any; to a person the files of others
+// are not there. Others get ErrForbidden, as does whoever has no account that is in use. It returns
+// *ValidationError for a name that no file can have. It may run inside InTx.
+func (s *Store) DeleteFiles(ctx context.Context, userID int, filenames []string) (deleted, missing []string, err error) {
+	v, err := policy.Asking(ctx)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case !v.System && !v.Admin && v.UserID == 0:
+		return nil, nil, policy.Deny("%s may not delete %s", v, ent.TypeFile)
+	}
+	if err := policy.InUse(ctx, s, v); err != nil {
+		return nil, nil, err
+	}
+	names, err := validNames(userID, filenames)
+	if err != nil || len(names) == 0 {
+		return nil, nil, err
+	}
+	found := make(map[string]bool)
+	if v.System || v.Admin || v.UserID == userID {
+		err = s.db.Atomic(ctx, func(ctx context.Context) error {
+			clear(found)
+			for batch := range slices.Chunk(names, fileBatch) {
+				if err := s.deleteFiles(ctx, v, userID, batch, found); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, name := range names {
+		if found[name] {
+			deleted = append(deleted, name)
+		} else {
+			missing = append(missing, name)
+		}
+	}
+	return deleted, missing, nil
+}
+
+// validNames returns each name once.
+func validNames(userID int, filenames []string) ([]string, error) {
+	if userID <= 0 {
+		return nil, validation.New(ent.TypeFile, file.FieldUserID, "must be the id of an account")
+	}
+	names, seen := make([]string, 0, len(filenames)), make(map[string]bool, len(filenames))
+	for i, name := range filenames {
+		var err error
+		if refuse(file.FieldFilename, file.FilenameValidator(name), &err) {
+			return nil, fmt.Errorf("filename %d: %w", i, err)
+		}
+		if !seen[name] {
+			names, seen[name] = append(names, name), true
+		}
+	}
+	return names, nil
+}
+
+const (
+	namedSQLite   = "SELECT id, filename FROM files WHERE user_id = $1 AND filename IN (SELECT value FROM json_each($2)) ORDER BY id"
+	namedPostgres = "SELECT id, filename FROM files WHERE user_id = $1 AND filename = ANY($2::varchar[]) ORDER BY id FOR UPDATE"
+)
+
+// deleteFiles deletes by the client, for the audit trail, what it has found and locked.
+func (s *Store) deleteFiles(ctx context.Context, v Viewer, userID int, names []string, found map[string]bool) error {
+	query, list := namedPostgres, any(pq.StringArray(names))
+	if s.Dialect() == dialect.SQLite {
+		encoded, err := json.Marshal(names)
+		if err != nil {
+			return err
+		}
+		query, list = namedSQLite, string(encoded)
+	}
+	var (
+		ids  []int
+		rows sql.Rows
+	)
+	if err := s.db.Query(ctx, query, []any{userID, list}, &rows); err != nil {
+		return err
+	}
+	for rows.Next() {
+		var (
+			id   int
+			name string
+		)
+		if err := rows.Scan(&id, &name); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+		ids, found[name] = append(ids, id), true
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	for batch := range slices.Chunk(ids, page) {
+		n, err := s.File.Delete().Where(file.IDIn(batch...)).Exec(ctx)
+		if err != nil {
+			return err
+		}
+		if n != len(batch) {
+			return unusable(v)
+		}
+	}
+	return nil
+}
