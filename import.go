@@ -243,8 +243,10 @@ func (row *importRow) setPreferences(value string) error {
 	if object == nil {
 		return nil
 	}
-	if err := jsonobject.Valid(object); err != nil {
-		return err
+	if strings.Contains(value, `\u0000`) { // Only so can it hold a NUL.
+		if err := jsonobject.Valid(object); err != nil {
+			return err
+		}
 	}
 	written, err := json.Marshal(object)
 	row.preferences = stdsql.NullString{String: string(written), Valid: true}
@@ -400,7 +402,7 @@ func (i *userImport) batch(ctx context.Context) error {
 	if i.opts.DryRun {
 		i.remember(taken)
 	}
-	refused := append(i.refused, taken...)
+	refused := slices.Concat(i.refused, taken)
 	slices.SortStableFunc(refused, func(a, b RefusedRow) int { return a.Line - b.Line })
 	i.report.Read += read
 	i.report.Refused += len(refused)
@@ -408,7 +410,7 @@ func (i *userImport) batch(ctx context.Context) error {
 	i.report.Line = i.line
 	i.report.Rows = append(i.report.Rows, refused[:min(len(refused), importRows-len(i.report.Rows))]...)
 	clear(i.rows)
-	i.rows, i.refused, i.bytes, i.given = i.rows[:0], refused[:0], 0, 0
+	i.rows, i.refused, i.bytes, i.given = i.rows[:0], i.refused[:0], 0, 0
 	if i.opts.Refused == nil {
 		return nil
 	}
@@ -536,7 +538,10 @@ func (i *userImport) describe(row *importRow, now time.Time) {
 func appendJSON(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			written, _ := json.Marshal(s) // which cannot fail for text
+			written, err := json.Marshal(s)
+			if err != nil { // which text does not
+				panic(err)
+			}
 			return append(b, written...)
 		}
 	}
@@ -743,7 +748,7 @@ func (i *userImport) insertPostgres(ctx context.Context, now time.Time, actor st
 		arrays[9].optional(row.preferences)
 		arrays[10].text(row.changes)
 	}
-	args := []any{now, actor}
+	args := append(make([]any, 0, 2+len(arrays)), now, actor)
 	for n := range arrays {
 		args = append(args, arrays[n].String())
 	}
@@ -946,19 +951,21 @@ func (j *jsonRows) read() (whole bool, err error) {
 }
 
 func (j *jsonRows) object(row *importRow) *RefusedRow {
-	malformed := &RefusedRow{j.line, "", "is not one JSON object"}
-	decoder := json.NewDecoder(bytes.NewReader(j.text))
-	if begin, err := decoder.Token(); err != nil || begin != json.Delim('{') {
-		return malformed
+	rest := bytes.TrimSpace(j.text)
+	if rest[0] != '{' || !json.Valid(rest) {
+		return &RefusedRow{j.line, "", "is not one JSON object"}
 	}
 	seen := uint(0)
-	for decoder.More() {
-		name, err := decoder.Token()
-		var value json.RawMessage
-		if err != nil || decoder.Decode(&value) != nil {
-			return malformed
+	for {
+		rest = bytes.TrimLeft(rest[1:], " \t\r\n") // after the brace or a comma
+		if rest[0] == '}' {
+			return nil
 		}
-		column := importColumn(name.(string)) //nolint:forcetypeassert // A key is one, or Token has failed.
+		var name, value []byte
+		name, rest = cutJSON(rest)
+		value, rest = cutJSON(bytes.TrimLeft(rest, ": \t\r\n"))
+		rest = bytes.TrimLeft(rest, " \t\r\n")
+		column := importColumn(jsonText(name))
 		switch {
 		case column < 0:
 			return &RefusedRow{j.line, "", "has a field that is none of " + importNames}
@@ -966,24 +973,57 @@ func (j *jsonRows) object(row *importRow) *RefusedRow {
 			return &RefusedRow{j.line, importColumns[column].name, "is there twice"}
 		}
 		seen |= 1 << column
-		if string(value) == "null" {
+		if string(value) != "null" {
+			decoded, err := importValue(importColumns[column].kind, value)
+			if err != nil {
+				return &RefusedRow{j.line, importColumns[column].name, err.Error()}
+			}
+			if refused := row.set(column, decoded); refused != nil {
+				return refused
+			}
+		}
+		if rest[0] == '}' {
+			return nil
+		}
+	}
+}
+
+// cutJSON cuts the first value from what is known to be JSON.
+func cutJSON(b []byte) (value, rest []byte) {
+	depth := 0
+	for n := 0; ; n++ {
+		switch b[n] {
+		case '"':
+			for n++; b[n] != '"'; n++ {
+				if b[n] == '\\' {
+					n++
+				}
+			}
+		case '{', '[':
+			depth++
 			continue
+		case '}', ']':
+			depth--
+		case ',', ':', ' ', '\t', '\r', '\n':
+			continue
+		default: // a number or a word
+			for strings.IndexByte(",]} \t\r\n", b[n+1]) < 0 {
+				n++
+			}
 		}
-		decoded, err := importValue(importColumns[column].kind, value)
-		if err != nil {
-			return &RefusedRow{j.line, importColumns[column].name, err.Error()}
-		}
-		if refused := row.set(column, decoded); refused != nil {
-			return refused
+		if depth == 0 {
+			return b[:n+1], b[n+1:]
 		}
 	}
-	if _, err := decoder.Token(); err != nil {
-		return malformed
+}
+
+// jsonText is the text of a string of JSON.
+func jsonText(value []byte) (decoded string) {
+	if bytes.IndexByte(value, '\\') < 0 {
+		return string(value[1 : len(value)-1])
 	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return malformed
-	}
-	return nil
+	_ = json.Unmarshal(value, &decoded) // It is known to be a string.
+	return decoded
 }
 
 // importValue is a value of JSON as one of a row.
@@ -992,8 +1032,7 @@ func importValue(kind importKind, value json.RawMessage) (decoded string, err er
 	case kind == importText && value[0] != '"':
 		return "", errors.New("must be text")
 	case kind == importText:
-		err = json.Unmarshal(value, &decoded)
-		return decoded, err
+		return jsonText(value), nil
 	case kind == importFlag && string(value) != "true" && string(value) != "false":
 		return "", errors.New("must be true or false")
 	}

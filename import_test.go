@@ -157,4 +157,3 @@ func TestImportUsers_AsTheClient(t *testing.T) {
 		}
 	})
 }
-

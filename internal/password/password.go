@@ -115,7 +115,7 @@ func Known(encoded string) bool {
 		_, err := parse(encoded)
 		return err == nil
 	}
-	if len(encoded) != len(bcryptDecoy) || !strings.Contains("aby", encoded[2:3]) || encoded[3] != '$' || encoded[6] != '$' {
+	if len(encoded) != len(bcryptDecoy) || strings.IndexByte("aby", encoded[2]) < 0 || encoded[3] != '$' || encoded[6] != '$' {
 		return false
 	}
 	for _, c := range []byte(encoded[7:]) {
