@@ -5,9 +5,14 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/uuid"
@@ -154,6 +159,261 @@ func TestImportUsers_AsTheClient(t *testing.T) {
 					}
 				}
 			}
+		}
+	})
+}
+
+// badRows are rows that are refused, by format, with the column and the reason.
+var badRows = []struct{ csv, json, field, reason string }{
+	{`,x,,,,,`, `{"name":"x"}`, "email", "is missing"},
+	{`nobody,,,,,,`, `{"email":"nobody"}`, "email", "must be an address such as name@example.org"},
+	{"a\x00b@example.org,,,,,,", `{"email":"a\u0000b@example.org"}`, "email", "text holds a NUL character"},
+	{"a@example.org," + strings.Repeat("x", 129) + `,,,,,`, `{"email":"a@example.org","name":"` + strings.Repeat("x", 129) + `"}`, "name", "value is greater than the required rune length"},
+	{"a@example.org,a\x00b,,,,,", `{"email":"a@example.org","name":"a\u0000b"}`, "name", "text holds a NUL character"},
+	{`a@example.org,,,maybe,,,`, `{"email":"a@example.org","is_admin":1}`, "is_admin", "must be true or false"},
+	{`a@example.org,,,,[1],,`, `{"email":"a@example.org","preferences":[1]}`, "preferences", "must be a JSON object"},
+	{`a@example.org,,,,"{""a"":1e999}",,`, `{"email":"a@example.org","preferences":{"a":1e999}}`, "preferences", "must be a JSON object"},
+	{`a@example.org,,,,"{""a"":""\u0000""}",,`, `{"email":"a@example.org","preferences":{"a":"\u0000"}}`, "preferences", "text holds a NUL character"},
+	{`a@example.org,,,,,7,`, `{"email":"a@example.org","public_id":"7"}`, "public_id", "must be a UUID, not all zeros"},
+	{`a@example.org,,,,,00000000-0000-0000-0000-000000000000,`, `{"email":"a@example.org","public_id":"00000000-0000-0000-0000-000000000000"}`, "public_id", "must be a UUID, not all zeros"},
+	{`a@example.org,,2020-01-01 00:00:00,,,,`, `{"email":"a@example.org","created_at":"2020-01-01 00:00:00"}`, "created_at", "must be a time with its zone from 1970 on, such as 2026-11-23T21:04:05Z"},
+	{`a@example.org,,0001-01-01T00:00:00Z,,,,`, `{"email":"a@example.org","created_at":"0001-01-01T00:00:00Z"}`, "created_at", "must be a time with its zone from 1970 on, such as 2026-11-23T21:04:05Z"},
+	{`a@example.org,,9999-01-01T00:00:00Z,,,,`, `{"email":"a@example.org","created_at":"9999-01-01T00:00:00Z"}`, "created_at", "must be a time that is not in the future"},
+	{`a@example.org,,,,,,hunter2`, `{"email":"a@example.org","hashed_password":"hunter2"}`, "hashed_password", "must be a hash of Argon2id in PHC form, or of bcrypt"},
+	{`TAKEN@Example.org,,,,,,`, `{"email":"TAKEN@Example.org"}`, "email", "is the address of another account or of an earlier row"},
+	{`good0@example.org,,,,,,`, `{"email":"good0@example.org"}`, "email", "is the address of another account or of an earlier row"},
+	{`a@example.org,,,,,0f8fad5b-d9cb-469f-a165-70867728950e,`, `{"email":"a@example.org","public_id":"0f8fad5b-d9cb-469f-a165-70867728950e"}`, "public_id", "is the public id of another account or of an earlier row"},
+	{`taken@example.org,,,,,0f8fad5b-d9cb-469f-a165-70867728950e,`, `{"email":"taken@example.org","public_id":"0f8fad5b-d9cb-469f-a165-70867728950e"}`, "email", "is the address of another account or of an earlier row"},
+
+	{`a@example.org,x`, ``, "", "has 2 values, and the header 7"},
+	{`a@example.org,,,,,,,`, ``, "", "has 8 values, and the header 7"},
+	{` `, ``, "", "has 1 values, and the header 7"},
+	{`a"b@example.org,,,,,,`, ``, "", `is no CSV: bare " in non-quoted-field`},
+	{"a@example.org,\xff,,,,,", ``, "name", "text is not valid UTF-8"},
+	{"a@example.org,,,,\"{\"\"a\"\":\"\"\xff\"\"}\",,", ``, "preferences", "text is not valid UTF-8"},
+
+	{``, `{"email":"a@example.org","name":"` + "\xff" + `"}`, "", "text is not valid UTF-8"},
+	{``, `{"email":"a@example.org"`, "", "is not one JSON object"},
+	{``, `{"email":"a@example.org"}{}`, "", "is not one JSON object"},
+	{``, `["a@example.org"]`, "", "is not one JSON object"},
+	{``, `a@example.org`, "", "is not one JSON object"},
+	{``, `{"Email":"a@example.org"}`, "", "has a field that is none of email, name, bio, avatar_url, is_active, is_admin, preferences, public_id, created_at, hashed_password"},
+	{``, `{"email":"a@example.org","email":"b@example.org"}`, "email", "is there twice"},
+	{``, `{"email":null}`, "email", "is missing"},
+	{``, `{}`, "email", "is missing"},
+	{``, `{"email":["a@example.org"]}`, "email", "must be text"},
+	{``, `{"email":"a@example.org","is_active":"true"}`, "is_active", "must be true or false"},
+	{``, `{"email":"a@example.org","name":"` + strings.Repeat("x", 1<<20) + `"}`, "", "is longer than 1 MiB"},
+}
+
+// badFile has the bad rows of a format, with good ones between, empty lines, line breaks in values, and
+// both kinds of line ends. It returns what a report says of it, less the count of good rows.
+func badFile(format models.ImportFormat) (file string, good int, refused []models.RefusedRow) {
+	var (
+		b    strings.Builder
+		line = 1
+		add  = func(text string) {
+			b.WriteString(text)
+			line += strings.Count(text, "\n")
+		}
+	)
+	add("\uFEFF")
+	if format == models.ImportCSV {
+		add("email,name,created_at,is_admin,preferences, public_id ,hashed_password\r\n")
+	}
+	goodRow := func() {
+		if format == models.ImportCSV {
+			add(fmt.Sprintf("good%d@example.org,\"two\nlines, \"\"quoted\"\"\",,,,,\r\n\r\n", good))
+		} else {
+			add(fmt.Sprintf("\n \t\n { \"email\" : \"good%d@example.org\" , \"name\":\"two\\nlines, \\u0022quoted\\\"\"}\r\n", good))
+		}
+		good++
+	}
+	goodRow()
+	for _, row := range badRows {
+		text := row.csv
+		if format == models.ImportJSONLines {
+			text = row.json
+		}
+		if text == "" {
+			continue
+		}
+		refused = append(refused, models.RefusedRow{Line: line, Field: row.field, Reason: row.reason})
+		add(text + "\n")
+		goodRow()
+	}
+	return strings.TrimRight(b.String(), "\r\n"), good, refused
+}
+
+func eachFormat(t *testing.T, test func(t *testing.T, format models.ImportFormat)) {
+	t.Helper()
+	for name, format := range map[string]models.ImportFormat{"csv": models.ImportCSV, "json": models.ImportJSONLines} {
+		t.Run(name, func(t *testing.T) { test(t, format) })
+	}
+}
+
+// TestImportUsers_Refused holds that each bad row is refused with its line and the reason, that all the
+// others are imported, in whatever batches, and that a dry run says the same and changes nothing.
+func TestImportUsers_Refused(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		taken := must(s.User.Create().SetEmail("taken@example.org").SetHashedPassword("!").
+			SetPublicID(uuid.MustParse("0f8fad5b-d9cb-469f-a165-70867728950e")).Save(ctx))(t)
+		before := (&world{Store: s}).dump(t, ctx)
+		eachFormat(t, func(t *testing.T, format models.ImportFormat) {
+			file, good, want := badFile(format)
+			for _, batch := range []int{1, 2, 7, 0} {
+				for _, dry := range []bool{true, false} {
+					var told []models.RefusedRow
+					report := must(s.ImportUsers(ctx, iotest.OneByteReader(strings.NewReader(file)), models.ImportOptions{
+						Format: format, BatchSize: batch, DryRun: dry,
+						Refused: func(row models.RefusedRow) error { told = append(told, row); return nil },
+					}))(t)
+					if !slices.Equal(told, report.Rows) {
+						t.Errorf("batches of %d, dry run %t: told of\n%+v\nreported\n%+v", batch, dry, told, report.Rows)
+					}
+					for i := range max(len(told), len(want)) {
+						if i >= len(told) || i >= len(want) || told[i] != want[i] {
+							t.Fatalf("batches of %d, dry run %t: refused\n%+v\nwant\n%+v", batch, dry, told[min(i, len(told)):], want[min(i, len(want)):])
+						}
+					}
+					if report.Imported != good || report.Refused != len(want) || report.Read != good+len(want) || report.Line < want[len(want)-1].Line {
+						t.Errorf("batches of %d, dry run %t: %d good, %d bad, but %+v", batch, dry, good, len(want), report)
+					}
+					if now := (&world{Store: s}).dump(t, ctx); dry && now != before {
+						t.Errorf("the dry run has changed\n%s\nto\n%s", before, now)
+					}
+				}
+				made := must(s.User.Query().Where(user.EmailHasPrefix("good"), user.Name("two\nlines, \"quoted\"")).All(ctx))(t)
+				if len(made) != good {
+					t.Errorf("%d accounts, want %d", len(made), good)
+				}
+				must(s.User.Delete().Where(user.IDNEQ(taken.ID)).Exec(models.HardDelete(ctx)))(t)
+				must(s.ExecContext(ctx, "DELETE FROM audit_logs WHERE entity_id <> $1", taken.ID))(t)
+			}
+		})
+	})
+}
+
+// TestImportUsers_ReportIsBounded holds that a report does not grow with the file.
+func TestImportUsers_ReportIsBounded(t *testing.T) {
+	t.Parallel()
+	s, ctx := models.OpenTest(t), models.AsSystem(t.Context(), "test")
+	report := must(s.ImportUsers(ctx, strings.NewReader("email\n"+strings.Repeat("x\n", 5000)), models.ImportOptions{}))(t)
+	if len(report.Rows) != 100 || report.Refused != 5000 || report.Read != 5000 || report.Line != 5001 || report.Rows[99].Line != 101 {
+		t.Errorf("%d rows in %+v", len(report.Rows), report)
+	}
+}
+
+// TestImportUsers_Header holds that a file whose header is wrong is an error that quotes nothing of it, and
+// that nothing is imported.
+func TestImportUsers_Header(t *testing.T) {
+	t.Parallel()
+	s, ctx := models.OpenTest(t), models.AsSystem(t.Context(), "test")
+	for header, want := range map[string]string{
+		"":                         "User.header: is missing: the first line names the columns, of email, name, bio, avatar_url, is_active, is_admin, preferences, public_id, created_at, hashed_password",
+		"name":                     "User.header: does not name email",
+		"email,name,email":         "User.header: names email twice",
+		"email,id":                 "User.header: column 2 is none of email, name, bio, avatar_url, is_active, is_admin, preferences, public_id, created_at, hashed_password",
+		"secret@example.org,admin": "User.header: column 1 is none of email, name, bio, avatar_url, is_active, is_admin, preferences, public_id, created_at, hashed_password",
+		"email,\"name":             `User.header: extraneous or missing " in quoted-field`,
+	} {
+		report, err := s.ImportUsers(ctx, strings.NewReader(header+"\nada@example.org,x\n"), models.ImportOptions{})
+		if header == "" {
+			report, err = s.ImportUsers(ctx, strings.NewReader(header), models.ImportOptions{})
+		}
+		invalid, ok := errors.AsType[*models.ValidationError](err)
+		if !ok || invalid.Error() != want || report.Read != 0 {
+			t.Errorf("%q: %v, want %s", header, err, want)
+		}
+	}
+	if n := must(s.User.Query().Count(ctx))(t); n != 0 {
+		t.Errorf("%d accounts", n)
+	}
+	for _, options := range []models.ImportOptions{{Format: 2}, {BatchSize: -1}} {
+		if _, err := s.ImportUsers(ctx, strings.NewReader("email\na@example.org\n"), options); err == nil {
+			t.Errorf("%+v is taken", options)
+		}
+	}
+}
+
+// TestImportUsers_Endless holds that a quote that is never closed does not take all memory, and that what
+// was before it stays.
+func TestImportUsers_Endless(t *testing.T) {
+	t.Parallel()
+	s, ctx := models.OpenTest(t), models.AsSystem(t.Context(), "test")
+	endless := &counted{r: io.MultiReader(strings.NewReader("email,name\na@example.org,\nb@example.org,\n\"c@example.org"), zeros{})}
+	report, err := s.ImportUsers(ctx, endless, models.ImportOptions{BatchSize: 1})
+	if err == nil || report.Imported != 2 || report.Line != 3 || endless.n > 2<<20 {
+		t.Errorf("%+v after %d bytes, %v", report, endless.n, err)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '0'
+	}
+	return len(p), nil
+}
+
+type counted struct {
+	r io.Reader
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += n
+	return n, err
+}
+
+// TestImportUsers_Rules holds that each viewer may import what the client lets them create.
+func TestImportUsers_Rules(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		w := newWorld(t, ctx, s)
+		former := must(newUser(s).SetIsAdmin(true).Save(ctx))(t)
+		check(t, s.DeactivateUser(ctx, former.ID))
+		viewers := append(w.viewers(ctx), models.AsUser(ctx, former), models.WithViewer(ctx, models.Viewer{Admin: true, Label: "console"}), models.WithViewer(ctx, models.Viewer{Admin: true}))
+		allowed := 0
+		for i, viewer := range viewers {
+			for _, a := range []account{
+				{"email": "new@example.org"},
+				{"email": "new@example.org", "is_admin": true, "created_at": "2020-01-01T00:00:00Z"},
+				{"email": "new@example.org", "hashed_password": argonHash},
+			} {
+				columns := slices.Sorted(maps.Keys(a))
+				builder := s.User.Create()
+				for column, value := range a {
+					if column == user.FieldCreatedAt {
+						value = time.Unix(0, 0)
+					}
+					check(t, builder.Mutation().SetField(column, value))
+				}
+				want := s.User.CreateBulk(builder).Exec(viewer)
+				must(s.User.Delete().Where(user.Email("new@example.org")).Exec(models.HardDelete(ctx)))(t)
+				if ent.IsValidationError(want) { // The rules allow it, and a hash is missing.
+					want = nil
+				}
+				for format, file := range map[models.ImportFormat]string{models.ImportCSV: asCSV(t, columns, a), models.ImportJSONLines: asJSONLines(t, a)} {
+					for _, dry := range []bool{false, true} {
+						report, err := s.ImportUsers(viewer, strings.NewReader(file), models.ImportOptions{Format: format, DryRun: dry})
+						if outcome(1, err) != outcome(1, want) || (err == nil) != (report.Imported == 1) {
+							t.Errorf("viewer %d with %v: %+v, %v, but the client answers %v", i, columns, report, err, want)
+						}
+						n := must(s.User.Delete().Where(user.Email("new@example.org")).Exec(models.HardDelete(ctx)))(t)
+						if (n == 1) != (want == nil && !dry) {
+							t.Errorf("viewer %d with %v has made %d accounts, dry run %t", i, columns, n, dry)
+						}
+						allowed += n
+					}
+				}
+			}
+		}
+		if want := 2 * (3 + 2 + 2); allowed != want { // the system, an administrator, and one without an account
+			t.Errorf("%d imports were allowed, want %d", allowed, want)
 		}
 	})
 }
