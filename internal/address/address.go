@@ -43,6 +43,9 @@ var (
 // The syntax is that of SMTP with Unicode (RFC 5321 and 6531), less what no mail service gives out:
 // quoted names, comments and numbers in place of a domain.
 func Normal(address string) (string, error) {
+	if isPlain(address) {
+		return address, nil
+	}
 	normal, err := once(address)
 	if err != nil {
 		return "", err
@@ -51,6 +54,29 @@ func Normal(address string) (string, error) {
 		return "", errUnstable
 	}
 	return normal, nil
+}
+
+// isPlain is true of most addresses that are in their normal form, at little cost: of a domain in ASCII without
+// capitals that IDNA leaves as it is, and a name before it in ASCII.
+func isPlain(address string) bool {
+	at := strings.IndexByte(address, '@')
+	if at < 1 || at > maxLocal || len(address) > maxBytes || !isDotAtom(address[:at]) {
+		return false
+	}
+	last := ""
+	for label := range strings.SplitSeq(address[at+1:], ".") {
+		const maxLabel = 63 // RFC 1035, 2.3.4
+		if label == "" || len(label) > maxLabel || label[0] == '-' || label[len(label)-1] == '-' || strings.Contains(label, "--") {
+			return false
+		}
+		last = label
+	}
+	for i := range len(address) {
+		if c := address[i]; c >= utf8.RuneSelf || i > at && (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' {
+			return false
+		}
+	}
+	return strings.Trim(last, "0123456789") != ""
 }
 
 func once(address string) (string, error) {

@@ -3,6 +3,7 @@ package address //nolint:testpackage // The reasons are told by their values.
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"unicode"
@@ -363,4 +364,44 @@ func FuzzNormal(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestIsPlain holds that the short way answers what the long one does.
+func TestIsPlain(t *testing.T) {
+	t.Parallel()
+	const letters = "abz09-.@xn-+_A\u00e9 "
+	random := rand.New(rand.NewPCG(1, 2))
+	plain := 0
+	try := func(address string) {
+		if !isPlain(address) {
+			return
+		}
+		plain++
+		if normal, err := once(address); err != nil || normal != address {
+			t.Errorf("%q is not plain: %q, %v", address, normal, err)
+		}
+	}
+	for range 300_000 {
+		runes := []rune(letters)
+		address := make([]rune, 3+random.IntN(9))
+		for i := range address {
+			address[i] = runes[random.IntN(len(runes))]
+		}
+		try(string(address))
+		try("a@" + string(address))
+	}
+	for n := range 300 {
+		long := strings.Repeat("a", n)
+		for _, address := range []string{long + "@b", "a@" + long, "a@b." + long, "a@" + long + ".b", "a@" + strings.Repeat("b.", n/2) + "c"} {
+			try(address)
+		}
+	}
+	if plain < 10_000 {
+		t.Errorf("only %d were plain", plain)
+	}
+	for address, want := range map[string]bool{"ada@example.org": true, "a.b+c@x-y.example": true, "Ada@example.org": false, "a@xn--e1afmkfd": false, "a@1.2.3.4": false} {
+		if isPlain(address) != want {
+			t.Errorf("%q is plain: %t", address, !want)
+		}
+	}
 }

@@ -335,6 +335,51 @@ func (c Changes) compare(before, after Row, personal []string) ([]byte, error) {
 	return json.Marshal(changes)
 }
 
+// Creations renders the changes of rows that are created, all with the same columns, at less cost than the
+// hook, and to the same text.
+type Creations struct {
+	heads  []string // empty for a column whose change is not worth a row
+	secret []bool
+}
+
+// Creations is about rows with these columns, in the order of their names; the secrets are among them.
+func (c Changes) Creations(columns, secrets []string) *Creations {
+	out := &Creations{}
+	for _, name := range columns {
+		head := ""
+		if !slices.Contains(c.Except, name) {
+			head = fmt.Sprintf("%q:[null,", name)
+		}
+		out.heads = append(out.heads, head)
+		out.secret = append(out.secret, slices.Contains(secrets, name))
+	}
+	return out
+}
+
+// Append adds the changes of a row to text. Its values are JSON, in the order of the columns; empty for NULL.
+func (c *Creations) Append(text []byte, values [][]byte) []byte {
+	text = append(text, '{')
+	first := true
+	for i, value := range values {
+		if len(value) == 0 || c.heads[i] == "" {
+			continue
+		}
+		if !first {
+			text = append(text, ',')
+		}
+		first = false
+		text = append(text, c.heads[i]...)
+		if c.secret[i] {
+			text = append(text, '"')
+			text = append(text, Redacted...)
+			text = append(text, '"', ']')
+			continue
+		}
+		text = append(append(text, value...), ']')
+	}
+	return append(text, '}')
+}
+
 func union(a, b map[string]any) map[string]any {
 	both := maps.Clone(a)
 	if both == nil {

@@ -108,6 +108,27 @@ func (h hash) derive(password string, size int) []byte {
 	return argon2.IDKey([]byte(norm.NFC.String(password)), h.salt, h.Time, h.Memory, h.Threads, uint32(size)) //nolint:gosec // A key has at most maxKey bytes.
 }
 
+// Known reports whether a password could match the hash: one of Argon2id in PHC form, or bcrypt's, within
+// the bounds of what Verify takes.
+func Known(encoded string) bool {
+	if !isBcrypt(encoded) {
+		_, err := parse(encoded)
+		return err == nil
+	}
+	if len(encoded) != len(bcryptDecoy) || strings.IndexByte("aby", encoded[2]) < 0 || encoded[3] != '$' || encoded[6] != '$' {
+		return false
+	}
+	for _, c := range []byte(encoded[7:]) {
+		if strings.IndexByte(bcryptAlphabet, c) < 0 {
+			return false
+		}
+	}
+	cost, err := bcrypt.Cost([]byte(encoded))
+	return err == nil && cost <= maxCost
+}
+
+const bcryptAlphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
 const (
 	maxCost     = 16 // keeps a bcrypt hash from costing more than seconds; the old application used 12
 	bcryptBytes = 72 // of a password are all that bcrypt takes

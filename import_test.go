@@ -1,0 +1,419 @@
+package models_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/reviewpoint/models"
+	"github.com/reviewpoint/models/ent"
+	"github.com/reviewpoint/models/ent/auditlog"
+	"github.com/reviewpoint/models/ent/user"
+)
+
+// account is a row to import, by the names of the columns. Preferences are an object, times a string.
+type account map[string]any
+
+const (
+	argonHash  = "$argon2id$v=19$m=64,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+	bcryptHash = "$2b$12$GhvMmNVjRW29ulnudl.LbuAnUtN/LRfe1JsBm1Xu6LE3059z5Tr8m"
+)
+
+// importedAccounts have every column, and text that is hard to carry.
+func importedAccounts() []account {
+	return []account{
+		{"email": "plain@example.org"},
+		{
+			"email": " Ünïcode@Пример.РФ ", "name": "Ада, \"графиня\" <Lovelace> & Co\\", "bio": "one\ntwo\tthree\u2028four", "avatar_url": "https://example.org/a?b=c&d={e}",
+			"is_active": false, "is_admin": true, "preferences": map[string]any{"theme": "dark", "<b>": []any{1.5, nil, true, "ё\\\"{}"}, "n": 1e21},
+			"public_id": "0F8FAD5B-D9CB-469F-A165-70867728950E", "created_at": "2020-02-29T12:30:00.123456789+05:30", "hashed_password": argonHash,
+		},
+		{"email": "bcrypt@example.org", "hashed_password": bcryptHash, "preferences": map[string]any{}, "created_at": "2021-01-01T00:00:00Z", "is_active": true, "is_admin": false},
+		{"email": "none@example.org", "hashed_password": "!", "name": strings.Repeat("ё", 128), "bio": strings.Repeat("я", 512), "avatar_url": strings.Repeat("u", 255)},
+	}
+}
+
+// asCSV writes accounts with a header of the columns.
+func asCSV(t testing.TB, columns []string, accounts ...account) string {
+	t.Helper()
+	var written bytes.Buffer
+	w := csv.NewWriter(&written)
+	check(t, w.Write(columns))
+	for _, a := range accounts {
+		record := make([]string, len(columns))
+		for i, column := range columns {
+			switch value := a[column].(type) {
+			case nil:
+			case map[string]any:
+				record[i] = string(must(json.Marshal(value))(t))
+			default:
+				record[i] = fmt.Sprint(value)
+			}
+		}
+		check(t, w.Write(record))
+	}
+	w.Flush()
+	check(t, w.Error())
+	return written.String()
+}
+
+func asJSONLines(t testing.TB, accounts ...account) string {
+	t.Helper()
+	var written strings.Builder
+	for _, a := range accounts {
+		written.Write(must(json.Marshal(a))(t))
+		written.WriteByte('\n')
+	}
+	return written.String()
+}
+
+// create makes an account as the client does.
+func (a account) create(t testing.TB, s *models.Store) *ent.UserCreate {
+	t.Helper()
+	create := s.User.Create().SetHashedPassword("!")
+	for column, value := range a {
+		switch column {
+		case user.FieldCreatedAt:
+			value = must(time.Parse(time.RFC3339, value.(string)))(t)
+		case user.FieldPublicID:
+			value = must(uuid.Parse(value.(string)))(t)
+		}
+		check(t, create.Mutation().SetField(column, value))
+	}
+	return create
+}
+
+var importableColumns = []string{"email", "name", "bio", "avatar_url", "is_active", "is_admin", "preferences", "public_id", "created_at", "hashed_password"}
+
+// stored is what the database has of users and the trail, less ids, and public ids unless they were given.
+func stored(t *testing.T, ctx context.Context, s *models.Store) []string {
+	t.Helper()
+	var out []string
+	given := map[string]bool{"0f8fad5b-d9cb-469f-a165-70867728950e": true}
+	for _, u := range must(s.User.Query().Order(user.ByEmail()).All(ctx))(t) {
+		columns := u.ToMap()
+		delete(columns, "id")
+		if !given[u.PublicID.String()] {
+			delete(columns, "public_id")
+		}
+		out = append(out, string(must(json.Marshal(columns))(t)), u.HashedPassword)
+		rows := must(s.AuditLog.Query().Where(auditlog.EntityID(u.ID)).All(ctx))(t)
+		for _, row := range rows {
+			changes := column[string](t, ctx, s, fmt.Sprintf("SELECT CAST(changes AS text) FROM audit_logs WHERE id = %d", row.ID))[0]
+			if !given[u.PublicID.String()] {
+				changes = strings.ReplaceAll(changes, u.PublicID.String(), "its own")
+			}
+			out = append(out, fmt.Sprint(row.Actor, row.Action, row.Entity, row.At, row.CreatedAt, row.UpdatedAt), changes)
+		}
+		for _, name := range []string{"preferences", "created_at", "updated_at", "is_active", "is_deleted"} { // as they stand there
+			raw := column[*string](t, ctx, s, fmt.Sprintf("SELECT CAST(%s AS text) FROM users WHERE id = %d", name, u.ID))[0]
+			if raw != nil {
+				out = append(out, name+" "+*raw)
+			}
+		}
+	}
+	return out
+}
+
+// TestImportUsers_AsTheClient imports in each format what the client creates in another store: every
+// column, and every row of the trail, is the same.
+func TestImportUsers_AsTheClient(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 11, 23, 21, 0, 0, 123456789, time.UTC)
+	eachClock(t, start, func(t *testing.T, ctx context.Context, s *models.Store, _ *fakeClock) {
+		accounts := importedAccounts()
+		builders := make([]*ent.UserCreate, len(accounts))
+		for i, a := range accounts {
+			builders[i] = a.create(t, s)
+		}
+		ctx = models.AsSystem(ctx, "migration of 2026")
+		check(t, s.User.CreateBulk(builders...).Exec(ctx))
+		want := stored(t, ctx, s)
+		for format, file := range map[models.ImportFormat]string{
+			models.ImportCSV:       asCSV(t, importableColumns, accounts...),
+			models.ImportJSONLines: asJSONLines(t, accounts...),
+		} {
+			for _, batch := range []int{0, 1, 3} {
+				must(s.User.Delete().Exec(models.HardDelete(ctx)))(t)
+				must(s.ExecContext(ctx, "DELETE FROM audit_logs"))(t)
+				report := must(s.ImportUsers(ctx, strings.NewReader(file), models.ImportOptions{Format: format, BatchSize: batch}))(t)
+				if report.Imported != len(accounts) || report.Refused != 0 || report.Read != len(accounts) {
+					t.Errorf("format %d: %+v", format, report)
+				}
+				got := stored(t, ctx, s)
+				for i := range max(len(got), len(want)) {
+					if i >= len(got) || i >= len(want) || got[i] != want[i] {
+						t.Fatalf("format %d has\n%s\nand the client\n%s", format, strings.Join(got[min(i, len(got)):], "\n"), strings.Join(want[min(i, len(want)):], "\n"))
+					}
+				}
+			}
+		}
+	})
+}
+
+// badRows are rows that are refused, by format, with the column and the reason.
+var badRows = []struct{ csv, json, field, reason string }{
+	{`,x,,,,,`, `{"name":"x"}`, "email", "is missing"},
+	{`nobody,,,,,,`, `{"email":"nobody"}`, "email", "must be an address such as name@example.org"},
+	{"a\x00b@example.org,,,,,,", `{"email":"a\u0000b@example.org"}`, "email", "text holds a NUL character"},
+	{"a@example.org," + strings.Repeat("x", 129) + `,,,,,`, `{"email":"a@example.org","name":"` + strings.Repeat("x", 129) + `"}`, "name", "value is greater than the required rune length"},
+	{"a@example.org,a\x00b,,,,,", `{"email":"a@example.org","name":"a\u0000b"}`, "name", "text holds a NUL character"},
+	{`a@example.org,,,maybe,,,`, `{"email":"a@example.org","is_admin":1}`, "is_admin", "must be true or false"},
+	{`a@example.org,,,,[1],,`, `{"email":"a@example.org","preferences":[1]}`, "preferences", "must be a JSON object"},
+	{`a@example.org,,,,"{""a"":1e999}",,`, `{"email":"a@example.org","preferences":{"a":1e999}}`, "preferences", "must be a JSON object"},
+	{`a@example.org,,,,"{""a"":""\u0000""}",,`, `{"email":"a@example.org","preferences":{"a":"\u0000"}}`, "preferences", "text holds a NUL character"},
+	{`a@example.org,,,,,7,`, `{"email":"a@example.org","public_id":"7"}`, "public_id", "must be a UUID, not all zeros"},
+	{`a@example.org,,,,,00000000-0000-0000-0000-000000000000,`, `{"email":"a@example.org","public_id":"00000000-0000-0000-0000-000000000000"}`, "public_id", "must be a UUID, not all zeros"},
+	{`a@example.org,,2020-01-01 00:00:00,,,,`, `{"email":"a@example.org","created_at":"2020-01-01 00:00:00"}`, "created_at", "must be a time with its zone from 1970 on, such as 2026-11-23T21:04:05Z"},
+	{`a@example.org,,0001-01-01T00:00:00Z,,,,`, `{"email":"a@example.org","created_at":"0001-01-01T00:00:00Z"}`, "created_at", "must be a time with its zone from 1970 on, such as 2026-11-23T21:04:05Z"},
+	{`a@example.org,,9999-01-01T00:00:00Z,,,,`, `{"email":"a@example.org","created_at":"9999-01-01T00:00:00Z"}`, "created_at", "must be a time that is not in the future"},
+	{`a@example.org,,,,,,hunter2`, `{"email":"a@example.org","hashed_password":"hunter2"}`, "hashed_password", "must be a hash of Argon2id in PHC form, or of bcrypt"},
+	{`TAKEN@Example.org,,,,,,`, `{"email":"TAKEN@Example.org"}`, "email", "is the address of another account or of an earlier row"},
+	{`good0@example.org,,,,,,`, `{"email":"good0@example.org"}`, "email", "is the address of another account or of an earlier row"},
+	{`a@example.org,,,,,0f8fad5b-d9cb-469f-a165-70867728950e,`, `{"email":"a@example.org","public_id":"0f8fad5b-d9cb-469f-a165-70867728950e"}`, "public_id", "is the public id of another account or of an earlier row"},
+	{`taken@example.org,,,,,0f8fad5b-d9cb-469f-a165-70867728950e,`, `{"email":"taken@example.org","public_id":"0f8fad5b-d9cb-469f-a165-70867728950e"}`, "email", "is the address of another account or of an earlier row"},
+
+	{`a@example.org,x`, ``, "", "has 2 values, and the header 7"},
+	{`a@example.org,,,,,,,`, ``, "", "has 8 values, and the header 7"},
+	{` `, ``, "", "has 1 values, and the header 7"},
+	{`a"b@example.org,,,,,,`, ``, "", `is no CSV: bare " in non-quoted-field`},
+	{"a@example.org,\xff,,,,,", ``, "name", "text is not valid UTF-8"},
+	{"a@example.org,,,,\"{\"\"a\"\":\"\"\xff\"\"}\",,", ``, "preferences", "text is not valid UTF-8"},
+
+	{``, `{"email":"a@example.org","name":"` + "\xff" + `"}`, "", "text is not valid UTF-8"},
+	{``, `{"email":"a@example.org"`, "", "is not one JSON object"},
+	{``, `{"email":"a@example.org"}{}`, "", "is not one JSON object"},
+	{``, `["a@example.org"]`, "", "is not one JSON object"},
+	{``, `a@example.org`, "", "is not one JSON object"},
+	{``, `{"Email":"a@example.org"}`, "", "has a field that is none of email, name, bio, avatar_url, is_active, is_admin, preferences, public_id, created_at, hashed_password"},
+	{``, `{"email":"a@example.org","email":"b@example.org"}`, "email", "is there twice"},
+	{``, `{"email":null}`, "email", "is missing"},
+	{``, `{}`, "email", "is missing"},
+	{``, `{"email":["a@example.org"]}`, "email", "must be text"},
+	{``, `{"email":"a@example.org","is_active":"true"}`, "is_active", "must be true or false"},
+	{``, `{"email":"a@example.org","name":"` + strings.Repeat("x", 1<<20) + `"}`, "", "is longer than 1 MiB"},
+}
+
+// badFile has the bad rows of a format, with good ones between, empty lines, line breaks in values, and
+// both kinds of line ends. It returns what a report says of it, less the count of good rows.
+func badFile(format models.ImportFormat) (file string, good int, refused []models.RefusedRow) {
+	var (
+		b    strings.Builder
+		line = 1
+		add  = func(text string) {
+			b.WriteString(text)
+			line += strings.Count(text, "\n")
+		}
+	)
+	add("\uFEFF")
+	if format == models.ImportCSV {
+		add("email,name,created_at,is_admin,preferences, public_id ,hashed_password\r\n")
+	}
+	goodRow := func() {
+		if format == models.ImportCSV {
+			add(fmt.Sprintf("good%d@example.org,\"two\nlines, \"\"quoted\"\"\",,,,,\r\n\r\n", good))
+		} else {
+			add(fmt.Sprintf("\n \t\n { \"email\" : \"good%d@example.org\" , \"name\":\"two\\nlines, \\u0022quoted\\\"\"}\r\n", good))
+		}
+		good++
+	}
+	goodRow()
+	for _, row := range badRows {
+		text := row.csv
+		if format == models.ImportJSONLines {
+			text = row.json
+		}
+		if text == "" {
+			continue
+		}
+		refused = append(refused, models.RefusedRow{Line: line, Field: row.field, Reason: row.reason})
+		add(text + "\n")
+		goodRow()
+	}
+	return strings.TrimRight(b.String(), "\r\n"), good, refused
+}
+
+func eachFormat(t *testing.T, test func(t *testing.T, format models.ImportFormat)) {
+	t.Helper()
+	for name, format := range map[string]models.ImportFormat{"csv": models.ImportCSV, "json": models.ImportJSONLines} {
+		t.Run(name, func(t *testing.T) { test(t, format) })
+	}
+}
+
+// TestImportUsers_Refused holds that each bad row is refused with its line and the reason, that all the
+// others are imported, in whatever batches, and that a dry run says the same and changes nothing.
+func TestImportUsers_Refused(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		taken := must(s.User.Create().SetEmail("taken@example.org").SetHashedPassword("!").
+			SetPublicID(uuid.MustParse("0f8fad5b-d9cb-469f-a165-70867728950e")).Save(ctx))(t)
+		before := (&world{Store: s}).dump(t, ctx)
+		eachFormat(t, func(t *testing.T, format models.ImportFormat) {
+			file, good, want := badFile(format)
+			for _, batch := range []int{1, 2, 7, 0} {
+				for _, dry := range []bool{true, false} {
+					var told []models.RefusedRow
+					report := must(s.ImportUsers(ctx, iotest.OneByteReader(strings.NewReader(file)), models.ImportOptions{
+						Format: format, BatchSize: batch, DryRun: dry,
+						Refused: func(row models.RefusedRow) error { told = append(told, row); return nil },
+					}))(t)
+					if !slices.Equal(told, report.Rows) {
+						t.Errorf("batches of %d, dry run %t: told of\n%+v\nreported\n%+v", batch, dry, told, report.Rows)
+					}
+					for i := range max(len(told), len(want)) {
+						if i >= len(told) || i >= len(want) || told[i] != want[i] {
+							t.Fatalf("batches of %d, dry run %t: refused\n%+v\nwant\n%+v", batch, dry, told[min(i, len(told)):], want[min(i, len(want)):])
+						}
+					}
+					if report.Imported != good || report.Refused != len(want) || report.Read != good+len(want) || report.Line < want[len(want)-1].Line {
+						t.Errorf("batches of %d, dry run %t: %d good, %d bad, but %+v", batch, dry, good, len(want), report)
+					}
+					if now := (&world{Store: s}).dump(t, ctx); dry && now != before {
+						t.Errorf("the dry run has changed\n%s\nto\n%s", before, now)
+					}
+				}
+				made := must(s.User.Query().Where(user.EmailHasPrefix("good"), user.Name("two\nlines, \"quoted\"")).All(ctx))(t)
+				if len(made) != good {
+					t.Errorf("%d accounts, want %d", len(made), good)
+				}
+				must(s.User.Delete().Where(user.IDNEQ(taken.ID)).Exec(models.HardDelete(ctx)))(t)
+				must(s.ExecContext(ctx, "DELETE FROM audit_logs WHERE entity_id <> $1", taken.ID))(t)
+			}
+		})
+	})
+}
+
+// TestImportUsers_ReportIsBounded holds that a report does not grow with the file.
+func TestImportUsers_ReportIsBounded(t *testing.T) {
+	t.Parallel()
+	s, ctx := models.OpenTest(t), models.AsSystem(t.Context(), "test")
+	report := must(s.ImportUsers(ctx, strings.NewReader("email\n"+strings.Repeat("x\n", 5000)), models.ImportOptions{}))(t)
+	if len(report.Rows) != 100 || report.Refused != 5000 || report.Read != 5000 || report.Line != 5001 || report.Rows[99].Line != 101 {
+		t.Errorf("%d rows in %+v", len(report.Rows), report)
+	}
+}
+
+// TestImportUsers_Header holds that a file whose header is wrong is an error that quotes nothing of it, and
+// that nothing is imported.
+func TestImportUsers_Header(t *testing.T) {
+	t.Parallel()
+	s, ctx := models.OpenTest(t), models.AsSystem(t.Context(), "test")
+	for header, want := range map[string]string{
+		"":                         "User.header: is missing: the first line names the columns, of email, name, bio, avatar_url, is_active, is_admin, preferences, public_id, created_at, hashed_password",
+		"name":                     "User.header: does not name email",
+		"email,name,email":         "User.header: names email twice",
+		"email,id":                 "User.header: column 2 is none of email, name, bio, avatar_url, is_active, is_admin, preferences, public_id, created_at, hashed_password",
+		"secret@example.org,admin": "User.header: column 1 is none of email, name, bio, avatar_url, is_active, is_admin, preferences, public_id, created_at, hashed_password",
+		"email,\"name":             `User.header: extraneous or missing " in quoted-field`,
+	} {
+		report, err := s.ImportUsers(ctx, strings.NewReader(header+"\nada@example.org,x\n"), models.ImportOptions{})
+		if header == "" {
+			report, err = s.ImportUsers(ctx, strings.NewReader(header), models.ImportOptions{})
+		}
+		invalid, ok := errors.AsType[*models.ValidationError](err)
+		if !ok || invalid.Error() != want || report.Read != 0 {
+			t.Errorf("%q: %v, want %s", header, err, want)
+		}
+	}
+	if n := must(s.User.Query().Count(ctx))(t); n != 0 {
+		t.Errorf("%d accounts", n)
+	}
+	for _, options := range []models.ImportOptions{{Format: 2}, {BatchSize: -1}} {
+		if _, err := s.ImportUsers(ctx, strings.NewReader("email\na@example.org\n"), options); err == nil {
+			t.Errorf("%+v is taken", options)
+		}
+	}
+}
+
+// TestImportUsers_Endless holds that a quote that is never closed does not take all memory, and that what
+// was before it stays.
+func TestImportUsers_Endless(t *testing.T) {
+	t.Parallel()
+	s, ctx := models.OpenTest(t), models.AsSystem(t.Context(), "test")
+	endless := &counted{r: io.MultiReader(strings.NewReader("email,name\na@example.org,\nb@example.org,\n\"c@example.org"), zeros{})}
+	report, err := s.ImportUsers(ctx, endless, models.ImportOptions{BatchSize: 1})
+	if err == nil || report.Imported != 2 || report.Line != 3 || endless.n > 2<<20 {
+		t.Errorf("%+v after %d bytes, %v", report, endless.n, err)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '0'
+	}
+	return len(p), nil
+}
+
+type counted struct {
+	r io.Reader
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += n
+	return n, err
+}
+
+// TestImportUsers_Rules holds that each viewer may import what the client lets them create.
+func TestImportUsers_Rules(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		w := newWorld(t, ctx, s)
+		former := must(newUser(s).SetIsAdmin(true).Save(ctx))(t)
+		check(t, s.DeactivateUser(ctx, former.ID))
+		viewers := append(w.viewers(ctx), models.AsUser(ctx, former), models.WithViewer(ctx, models.Viewer{Admin: true, Label: "console"}), models.WithViewer(ctx, models.Viewer{Admin: true}))
+		allowed := 0
+		for i, viewer := range viewers {
+			for _, a := range []account{
+				{"email": "new@example.org"},
+				{"email": "new@example.org", "is_admin": true, "created_at": "2020-01-01T00:00:00Z"},
+				{"email": "new@example.org", "hashed_password": argonHash},
+			} {
+				columns := slices.Sorted(maps.Keys(a))
+				builder := s.User.Create()
+				for column, value := range a {
+					if column == user.FieldCreatedAt {
+						value = time.Unix(0, 0)
+					}
+					check(t, builder.Mutation().SetField(column, value))
+				}
+				want := s.User.CreateBulk(builder).Exec(viewer)
+				must(s.User.Delete().Where(user.Email("new@example.org")).Exec(models.HardDelete(ctx)))(t)
+				if ent.IsValidationError(want) { // The rules allow it, and a hash is missing.
+					want = nil
+				}
+				for format, file := range map[models.ImportFormat]string{models.ImportCSV: asCSV(t, columns, a), models.ImportJSONLines: asJSONLines(t, a)} {
+					for _, dry := range []bool{false, true} {
+						report, err := s.ImportUsers(viewer, strings.NewReader(file), models.ImportOptions{Format: format, DryRun: dry})
+						if outcome(1, err) != outcome(1, want) || (err == nil) != (report.Imported == 1) {
+							t.Errorf("viewer %d with %v: %+v, %v, but the client answers %v", i, columns, report, err, want)
+						}
+						n := must(s.User.Delete().Where(user.Email("new@example.org")).Exec(models.HardDelete(ctx)))(t)
+						if (n == 1) != (want == nil && !dry) {
+							t.Errorf("viewer %d with %v has made %d accounts, dry run %t", i, columns, n, dry)
+						}
+						allowed += n
+					}
+				}
+			}
+		}
+		if want := 2 * (3 + 2 + 2); allowed != want { // the system, an administrator, and one without an account
+			t.Errorf("%d imports were allowed, want %d", allowed, want)
+		}
+	})
+}
