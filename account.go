@@ -232,8 +232,8 @@ func (s *Store) user(ctx context.Context, query string, arg any) (*ent.User, err
 	}
 	var found *ent.User
 	err = s.db.Read(ctx, query, []any{arg}, func(r *row.Row) error {
-		found, err = s.User.Scan(r)
-		return err
+		found = &s.User.Nodes(1)[0]
+		return found.Scan(r)
 	})
 	if err == nil && (found == nil || owner != 0 && found.ID != owner) {
 		err = ent.NewNotFoundError(user.Label)

@@ -1,10 +1,8 @@
 package models
 
 import (
-	"cmp"
 	"context"
 	stdsql "database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -162,19 +160,6 @@ SELECT count(*), max(%[2]s) FROM removed`, table, column, purgeRows), []any{from
 	}
 	removed, err := result.RowsAffected()
 	return int(removed), reached, err
-}
-
-// ask scans the single row that a query answers.
-func (p *purge) ask(ctx context.Context, query string, args []any, dest ...any) (err error) {
-	rows, err := p.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	if !rows.Next() {
-		return cmp.Or(rows.Err(), stdsql.ErrNoRows)
-	}
-	return rows.Scan(dest...)
 }
 
 // batchDone tells of the progress, and leaves the database to others for a while.

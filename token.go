@@ -1,6 +1,7 @@
 package models
 
 import (
+	"cmp"
 	"context"
 	stdsql "database/sql"
 	"errors"
@@ -104,6 +105,19 @@ const checkToken = `SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE jti = 
 	WHEN NOT is_active THEN 'disabled'
 	WHEN tokens_valid_after >= $2 THEN 'signed in again since'
 	ELSE 'in use' END FROM users WHERE id = $3)`
+
+// ask scans the single row that a query answers.
+func (s *Store) ask(ctx context.Context, query string, args []any, dest ...any) (err error) {
+	rows, err := s.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	if !rows.Next() {
+		return cmp.Or(rows.Err(), stdsql.ErrNoRows)
+	}
+	return rows.Scan(dest...)
+}
 
 // exists is what a SELECT EXISTS answers. Without an answer nothing is known, so the zero value is never one.
 func (s *Store) exists(ctx context.Context, query string, args ...any) (answer bool, err error) {

@@ -11,13 +11,21 @@ import (
 	"github.com/reviewpoint/models/internal/row"
 )
 
-// SelectAuditLog begins a statement whose rows AuditLogClient.Scan reads.
+// SelectAuditLog begins a statement whose rows AuditLog.Scan reads.
 const SelectAuditLog = "SELECT id, created_at, updated_at, at, actor, action, entity, entity_id, changes FROM audit_logs"
 
-// Scan makes the node of a row of SelectAuditLog.
-func (c *AuditLogClient) Scan(r *row.Row) (*AuditLog, error) {
-	var err error
-	m := &AuditLog{config: c.config, ID: row.Int(r.Next(), &err)}
+// Nodes returns so many nodes of the client, whose values are zero.
+func (c *AuditLogClient) Nodes(n int) []AuditLog {
+	nodes := make([]AuditLog, n)
+	for i := range nodes {
+		nodes[i].config = c.config
+	}
+	return nodes
+}
+
+// Scan sets the values to those of a row of SelectAuditLog.
+func (m *AuditLog) Scan(r *row.Row) (err error) {
+	m.ID = row.Int(r.Next(), &err)
 	m.CreatedAt = row.Time(r.Next(), &err)
 	m.UpdatedAt = row.Time(r.Next(), &err)
 	m.At = row.Time(r.Next(), &err)
@@ -26,34 +34,50 @@ func (c *AuditLogClient) Scan(r *row.Row) (*AuditLog, error) {
 	m.Entity = row.String(r.Next(), &err)
 	m.EntityID = row.Int(r.Next(), &err)
 	m.Changes = row.JSON[map[string]interface{}](r.Next(), &err)
-	return m, err
+	return err
 }
 
 var auditlogNames = row.NewNames(auditlog.Table, auditlog.Columns)
 
-// SelectBlacklistedToken begins a statement whose rows BlacklistedTokenClient.Scan reads.
+// SelectBlacklistedToken begins a statement whose rows BlacklistedToken.Scan reads.
 const SelectBlacklistedToken = "SELECT id, created_at, updated_at, jti, expires_at FROM blacklisted_tokens"
 
-// Scan makes the node of a row of SelectBlacklistedToken.
-func (c *BlacklistedTokenClient) Scan(r *row.Row) (*BlacklistedToken, error) {
-	var err error
-	m := &BlacklistedToken{config: c.config, ID: row.Int(r.Next(), &err)}
+// Nodes returns so many nodes of the client, whose values are zero.
+func (c *BlacklistedTokenClient) Nodes(n int) []BlacklistedToken {
+	nodes := make([]BlacklistedToken, n)
+	for i := range nodes {
+		nodes[i].config = c.config
+	}
+	return nodes
+}
+
+// Scan sets the values to those of a row of SelectBlacklistedToken.
+func (m *BlacklistedToken) Scan(r *row.Row) (err error) {
+	m.ID = row.Int(r.Next(), &err)
 	m.CreatedAt = row.Time(r.Next(), &err)
 	m.UpdatedAt = row.Time(r.Next(), &err)
 	m.Jti = row.String(r.Next(), &err)
 	m.ExpiresAt = row.Time(r.Next(), &err)
-	return m, err
+	return err
 }
 
 var blacklistedtokenNames = row.NewNames(blacklistedtoken.Table, blacklistedtoken.Columns)
 
-// SelectFile begins a statement whose rows FileClient.Scan reads.
+// SelectFile begins a statement whose rows File.Scan reads.
 const SelectFile = "SELECT id, created_at, updated_at, public_id, filename, content_type, size, user_id FROM files"
 
-// Scan makes the node of a row of SelectFile.
-func (c *FileClient) Scan(r *row.Row) (*File, error) {
-	var err error
-	m := &File{config: c.config, ID: row.Int(r.Next(), &err)}
+// Nodes returns so many nodes of the client, whose values are zero.
+func (c *FileClient) Nodes(n int) []File {
+	nodes := make([]File, n)
+	for i := range nodes {
+		nodes[i].config = c.config
+	}
+	return nodes
+}
+
+// Scan sets the values to those of a row of SelectFile.
+func (m *File) Scan(r *row.Row) (err error) {
+	m.ID = row.Int(r.Next(), &err)
 	m.CreatedAt = row.Time(r.Next(), &err)
 	m.UpdatedAt = row.Time(r.Next(), &err)
 	m.PublicID = row.UUID(r.Next(), &err)
@@ -61,35 +85,51 @@ func (c *FileClient) Scan(r *row.Row) (*File, error) {
 	m.ContentType = row.String(r.Next(), &err)
 	m.Size = row.Int64(r.Next(), &err)
 	m.UserID = row.Int(r.Next(), &err)
-	return m, err
+	return err
 }
 
 var fileNames = row.NewNames(file.Table, file.Columns)
 
-// SelectUsedPasswordResetToken begins a statement whose rows UsedPasswordResetTokenClient.Scan reads.
+// SelectUsedPasswordResetToken begins a statement whose rows UsedPasswordResetToken.Scan reads.
 const SelectUsedPasswordResetToken = "SELECT id, created_at, updated_at, email, nonce, used_at FROM used_password_reset_tokens"
 
-// Scan makes the node of a row of SelectUsedPasswordResetToken.
-func (c *UsedPasswordResetTokenClient) Scan(r *row.Row) (*UsedPasswordResetToken, error) {
-	var err error
-	m := &UsedPasswordResetToken{config: c.config, ID: row.Int(r.Next(), &err)}
+// Nodes returns so many nodes of the client, whose values are zero.
+func (c *UsedPasswordResetTokenClient) Nodes(n int) []UsedPasswordResetToken {
+	nodes := make([]UsedPasswordResetToken, n)
+	for i := range nodes {
+		nodes[i].config = c.config
+	}
+	return nodes
+}
+
+// Scan sets the values to those of a row of SelectUsedPasswordResetToken.
+func (m *UsedPasswordResetToken) Scan(r *row.Row) (err error) {
+	m.ID = row.Int(r.Next(), &err)
 	m.CreatedAt = row.Time(r.Next(), &err)
 	m.UpdatedAt = row.Time(r.Next(), &err)
 	m.Email = row.String(r.Next(), &err)
 	m.Nonce = row.String(r.Next(), &err)
 	m.UsedAt = row.Time(r.Next(), &err)
-	return m, err
+	return err
 }
 
 var usedpasswordresettokenNames = row.NewNames(usedpasswordresettoken.Table, usedpasswordresettoken.Columns)
 
-// SelectUser begins a statement whose rows UserClient.Scan reads.
+// SelectUser begins a statement whose rows User.Scan reads.
 const SelectUser = "SELECT id, created_at, updated_at, public_id, email, hashed_password, is_active, is_admin, is_deleted, deleted_at, last_login_at, tokens_valid_after, name, bio, avatar_url, preferences FROM users"
 
-// Scan makes the node of a row of SelectUser.
-func (c *UserClient) Scan(r *row.Row) (*User, error) {
-	var err error
-	m := &User{config: c.config, ID: row.Int(r.Next(), &err)}
+// Nodes returns so many nodes of the client, whose values are zero.
+func (c *UserClient) Nodes(n int) []User {
+	nodes := make([]User, n)
+	for i := range nodes {
+		nodes[i].config = c.config
+	}
+	return nodes
+}
+
+// Scan sets the values to those of a row of SelectUser.
+func (m *User) Scan(r *row.Row) (err error) {
+	m.ID = row.Int(r.Next(), &err)
 	m.CreatedAt = row.Time(r.Next(), &err)
 	m.UpdatedAt = row.Time(r.Next(), &err)
 	m.PublicID = row.UUID(r.Next(), &err)
@@ -117,7 +157,7 @@ func (c *UserClient) Scan(r *row.Row) (*User, error) {
 		m.AvatarURL = new(row.String(value, &err))
 	}
 	m.Preferences = row.JSON[map[string]interface{}](r.Next(), &err)
-	return m, err
+	return err
 }
 
 var userNames = row.NewNames(user.Table, user.Columns)
