@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net"
 	"net/url"
@@ -418,29 +419,44 @@ func (p *wireProxy) loseAfter(n int) {
 	p.budget, p.down = n, false
 }
 
-// TestCheckToken_RoundTrips counts what goes over the wire: the client waits once, for one statement.
+// TestCheckToken_RoundTrips counts what goes over the wire: the client waits once, for one statement, which
+// the server has parsed before where statements are kept prepared.
 func TestCheckToken_RoundTrips(t *testing.T) {
 	t.Parallel()
-	p, url := newWireProxy(t, postgresURL(t))
-	ctx, s := models.AsSystem(t.Context(), "test"), open(t, url)
+	for name, tt := range map[string]struct {
+		options string
+		warm    int // The second use prepares.
+		want    map[byte]int
+	}{
+		// Parse, Bind, Describe and Execute go out with the Sync, for whose answer the client waits.
+		"not prepared": {"&statement_cache_size=0", 0, map[byte]int{'P': 1, 'B': 1, 'D': 1, 'E': 1, 'S': 1}},
+		"prepared":     {"", 2, map[byte]int{'B': 1, 'E': 1, 'S': 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, url := newWireProxy(t, postgresURL(t))
+			wantRoundTrips(t, p, url+tt.options, tt.warm, tt.want)
+		})
+	}
+}
+
+func wantRoundTrips(t *testing.T, p *wireProxy, url string, warm int, want map[byte]int) {
+	t.Helper()
+	ctx, s := models.AsSystem(t.Context(), "test"), open(t, url, models.WithMaxConns(1))
 	b := newTokenPair(t, ctx, s)
 	for name, ask := range map[string]func() error{
 		"CheckToken":              func() error { return s.CheckToken(models.AsAnonymous(ctx), b.good) },
 		"CheckToken of a revoked": func() error { return unless(s.CheckToken(ctx, b.revoked), models.ErrTokenRevoked) },
 		"TokenRevoked":            func() error { return errorOf(s.TokenRevoked(ctx, b.good.ID)) },
 	} {
+		for range warm {
+			check(t, ask())
+		}
 		for range 10 {
 			p.look()
 			check(t, ask())
-			messages, queries, _ := p.look()
-			// Parse, Bind, Describe and Execute go out with the Sync, for whose answer the client waits.
-			for kind, n := range messages {
-				if want := map[byte]int{'P': 1, 'B': 1, 'D': 1, 'E': 1, 'S': 1}[kind]; n != want {
-					t.Errorf("%s sends %d messages of type %c, want %d", name, n, kind, want)
-				}
-			}
-			if messages['S'] != 1 || len(queries) != 1 {
-				t.Errorf("%s takes %d round trips and the statements %q, want one each", name, messages['S'], queries)
+			if messages, queries, _ := p.look(); !maps.Equal(messages, want) {
+				t.Errorf("%s sends so many messages of each type: %v, want %v; statements %q", name, messages, want, queries)
 			}
 		}
 	}

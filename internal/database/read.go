@@ -54,6 +54,8 @@ func (db *DB) readRows(ctx context.Context, query string, args []any, scan func(
 	return rows.Err()
 }
 
+var errRowsLost = fmt.Errorf("the connection was lost while rows were read: %w", io.ErrUnexpectedEOF)
+
 // read is Read on a connection that nobody else uses meanwhile.
 func (c *conn) read(ctx context.Context, query string, args []any, scan func(*row.Row) error) (err error) {
 	if err := ctx.Err(); err != nil {
@@ -74,14 +76,16 @@ func (c *conn) read(ctx context.Context, query string, args []any, scan func(*ro
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
+	defer func() {
+		if err = errors.Join(err, rows.Close()); errors.Is(err, driver.ErrBadConn) {
+			err = errRowsLost // Else all rows were read again, those besides that scan has seen.
+		}
+	}()
 	r := row.New(len(rows.Columns()))
 	for {
 		switch err := rows.Next(r.Values()); {
 		case errors.Is(err, io.EOF):
 			return nil
-		case errors.Is(err, driver.ErrBadConn):
-			return errors.New(err.Error()) // Else all rows were read again, those besides that scan has seen.
 		case err != nil:
 			return err
 		}
