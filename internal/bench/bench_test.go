@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -117,7 +118,7 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// wrong answers as another contender does, but for one file of a page.
+// wrong is raw but for some mistakes.
 type wrong struct{ contender }
 
 func (w wrong) Page(ctx context.Context, after place) (any, error) {
@@ -128,10 +129,17 @@ func (w wrong) Page(ctx context.Context, after place) (any, error) {
 	return answer, err
 }
 
+func (w wrong) RecordLogin(context.Context, int, time.Time) (bool, error) { return true, nil }
+
+func (w wrong) InsertFile(ctx context.Context, userID int, file NewFile) (int, error) {
+	file.Size++
+	return w.contender.InsertFile(ctx, userID, file)
+}
+
 func TestAnotherAnswerEndsTheRun(t *testing.T) {
 	t.Parallel()
 	file := sqliteTarget(t.TempDir(), "OFF")
-	c, err := parse(append(short, "-only", "page"), io.Discard)
+	c, err := parse(short, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,19 +156,22 @@ func TestAnotherAnswerEndsTheRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries := []*entry{{name: rawName, open: newRaw}, {name: "other", open: func(ctx context.Context, t target) (contender, error) {
-		inner, err := newRaw(ctx, t)
-		return wrong{inner}, err
-	}}}
-	_, err = trials.measure(t.Context(), "pages", file, entries, c.selected(func(operation) bool { return true }), trials.trial(places), trials.measured(places))
-	if err == nil || !strings.Contains(err.Error(), "other, page of 20") || strings.Count(err.Error(), "Übersicht") < 2 {
-		t.Errorf("a wrong answer gives %v", err)
+	for name, answer := range map[string]string{"page of 20": "Übersicht", "touch login": "touched now", "insert one": "Œuvre"} {
+		entries := []*entry{{name: rawName, open: newRaw}, {name: "other", open: func(ctx context.Context, t target) (contender, error) {
+			inner, err := newRaw(ctx, t)
+			return wrong{inner}, err
+		}}}
+		ops := selected(regexp.MustCompile(name), func(operation) bool { return true })
+		_, err = trials.measure(t.Context(), "a table", file, entries, ops, trials.trial(places), trials.measured(places))
+		if err == nil || !strings.Contains(err.Error(), "other, "+name) || strings.Count(err.Error(), answer) < 2 {
+			t.Errorf("a wrong %s gives %v", name, err)
+		}
 	}
 }
 
 func TestFlags(t *testing.T) {
 	t.Parallel()
-	for _, args := range []string{"-db mysql", "-only (", "-rounds 0", "-slice 0s", "more", "-users 10"} {
+	for _, args := range []string{"-db mysql", "-only (", "-only nothing", "-rounds 0", "-slice 0s", "more", "-users 10"} {
 		if err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard); err == nil {
 			t.Errorf("%s: no error", args)
 		}

@@ -274,6 +274,12 @@ func (db *database) undo(ctx context.Context) error {
 	return errors.Join(files, users, audit)
 }
 
+// forgetLogin makes a user one who signed in long ago.
+func (db *database) forgetLogin(ctx context.Context, id int) error {
+	_, err := db.ExecContext(ctx, "UPDATE users SET last_login_at = $1, updated_at = $1 WHERE id = $2", epoch, id)
+	return err
+}
+
 // settle clears away what writing has left, so that the next contender does not have to.
 func (db *database) settle(ctx context.Context) error {
 	if db.postgres {

@@ -158,6 +158,11 @@ func (r *trials) compare(ctx context.Context, entries []*entry, op operation, k 
 func (r *trials) answer(ctx context.Context, e *entry, op operation, k *keys, i int) (string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if op.writes && !op.inserts { // so that the login of the contender before does not stand there
+		if err := r.forgetLogin(ctx, at(k.ids, i)); err != nil {
+			return "", err
+		}
+	}
 	answer, err := op.call(e.asking(ctx, op), e.contender, k, i)
 	if err != nil || !op.writes {
 		return canonical(answer), err
@@ -171,7 +176,9 @@ func (r *trials) answer(ctx context.Context, e *entry, op operation, k *keys, i 
 func (r *trials) written(ctx context.Context, op operation, answer any, id int) (string, error) {
 	if done, ok := answer.(bool); ok { // a login
 		users, err := selectAll(ctx, r.DB, scanUser, "SELECT "+userColumns+" FROM users WHERE id = $1", id)
-		logins := each(users, func(u *User) string { return instant(u.LastLoginAt) })
+		logins := each(users, func(u *User) string {
+			return fmt.Sprintf("%s, touched now %t", instant(u.LastLoginAt), time.Since(u.UpdatedAt).Abs() < time.Minute)
+		})
 		return fmt.Sprint(done, logins), err
 	}
 	files, err := selectAll(ctx, r.DB, scanFile, "SELECT "+fileColumns+" FROM files WHERE id > $1 ORDER BY id", r.lastFile)
