@@ -77,7 +77,7 @@ func newChart(s section) *chart {
 		Width: chartWidth, Axis: axis, Unit: unit, Top: chartTop,
 	}
 	for i := range limit + 1 {
-		c.Ticks = append(c.Ticks, tick{axis + i*unit, fmt.Sprint(i)})
+		c.Ticks = append(c.Ticks, tick{axis + i*unit, fmt.Sprintf("%d.00", i)})
 	}
 	y := chartTop + groupGap
 	for i, t := range s.Tables {
@@ -87,9 +87,9 @@ func newChart(s section) *chart {
 		if i == 0 {
 			c.Legend = legend(t.Contenders)
 		}
-		_, qualifier, _ := strings.Cut(t.Title, "synchronous=")
+		_, setting, _ := strings.Cut(t.Title, "synchronous=")
 		for column, op := range t.Operations {
-			group := chartGroup{Y: y, Label: op.Name, Small: strings.TrimPrefix(qualifier+", raw "+t.Cells[0][column].time(), ", ")}
+			group := chartGroup{Y: y, Label: op.Name, Small: strings.TrimPrefix(setting+", raw "+t.Cells[0][column].time(), ", ")}
 			for j, name := range t.Contenders {
 				if name == rawName || t.Cells[j][column] == (cell{}) {
 					continue
@@ -117,13 +117,13 @@ func newBar(y int, name string, value cell) bar {
 
 func legend(names []string) []mark {
 	var marks []mark
-	x := axis
+	x := 20
 	for _, name := range names {
 		if name == rawName {
 			continue
 		}
 		marks = append(marks, mark{x, 48, colours[name], name})
-		x += 30 + 7*len(name)
+		x += 36 + 7*len(name)
 	}
 	return marks
 }

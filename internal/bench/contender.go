@@ -16,17 +16,25 @@ import (
 // contender is a way to the database. A user or a list is what it makes of rows, in types of its own if it
 // has some; canonical renders them.
 type contender interface {
+	reader
+	writer
+	Close() error
+}
+
+type reader interface {
 	TokenRevoked(ctx context.Context, jti string) (bool, error)
 	CheckToken(ctx context.Context, claims models.Claims) (verdict string, err error)
 	UserByEmail(ctx context.Context, email string) (user any, err error) // nil where there is none
 	UserByID(ctx context.Context, id int) (user any, err error)
-	Page(ctx context.Context, after place) (files any, err error)                 // the 20 files before that place
-	UsersWithFiles(ctx context.Context, after int) (users any, err error)         // the 50 accounts after that id
+	Page(ctx context.Context, after place) (files any, err error)         // the 20 files before that place
+	UsersWithFiles(ctx context.Context, after int) (users any, err error) // the 50 accounts after that id
+}
+
+type writer interface {
 	InsertFile(ctx context.Context, userID int, file NewFile) (id int, err error) // with its id
 	InsertFiles(ctx context.Context, userID int, files []NewFile) (lastID int, err error)
 	ImportUsers(ctx context.Context, list string) error // lines of e-mail address and name, the first a header
 	RecordLogin(ctx context.Context, id int, at time.Time) (found bool, err error)
-	Close() error
 }
 
 // auditor is a contender that can write a row of the audit trail for each account that it imports.
@@ -66,7 +74,7 @@ type (
 		Name             *string
 		Bio              *string
 		AvatarURL        *string
-		Preferences      map[string]any `bun:"type:jsonb,nullzero" gorm:"serializer:json"`
+		Preferences      map[string]any `bun:"type:jsonb,nullzero"          gorm:"serializer:json"`
 		Files            []*File        `bun:"rel:has-many,join:id=user_id"`
 	}
 

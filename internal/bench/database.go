@@ -106,7 +106,7 @@ func openDatabase(ctx context.Context, t target, s size) (*database, error) {
 	if err := errors.Join(err, store.Close()); err != nil {
 		return nil, err
 	}
-	t.dsn = strings.Replace(t.dsn, "_synchronous=FULL", "_synchronous=OFF", 1)
+	t.dsn = strings.Replace(t.dsn, "_synchronous=FULL", "_synchronous=NORMAL", 1)
 	pool, err := t.open("postgres")
 	if err != nil {
 		return nil, err
@@ -154,6 +154,8 @@ func (db *database) fill(ctx context.Context) error {
 		Scan(&db.lastUser, &db.lastFile, &db.lastAudit)
 }
 
+const familyName, language = "山田", "日本語" //nolint:gosmopolitan // People have names in all scripts.
+
 // owner is whose the file is.
 func (db *database) owner(i int) int {
 	many := db.files / 100
@@ -165,7 +167,7 @@ func (db *database) owner(i int) int {
 
 func (db *database) user(id int) *User {
 	at := epoch.Add(time.Duration(id) * time.Minute)
-	login, name, bio := at.Add(time.Hour), fmt.Sprintf("Zoë Ångström-%d 山田", id), "Reads papers, and writes some."
+	login, name, bio := at.Add(time.Hour), fmt.Sprintf("Zoë Ångström-%d %s", id, familyName), "Reads papers, and writes some."
 	u := &User{
 		CreatedAt: at, UpdatedAt: at, PublicID: uuid.New(), Email: email(id), HashedPassword: noPassword,
 		IsActive: id%1000 != 7, LastLoginAt: &login, Name: &name, Bio: &bio,
@@ -177,7 +179,7 @@ func (db *database) user(id int) *User {
 		u.TokensValidAfter = &login
 	}
 	if id%3 == 0 {
-		u.Preferences = map[string]any{"theme": "dark", "language": "日本語"}
+		u.Preferences = map[string]any{"theme": "dark", "language": language}
 	}
 	return u
 }
@@ -186,7 +188,7 @@ func (db *database) user(id int) *User {
 func (u *User) row() []any {
 	var preferences any
 	if u.Preferences != nil {
-		preferences = `{"language": "日本語", "theme": "dark"}`
+		preferences = `{"language": "` + language + `", "theme": "dark"}`
 	}
 	return []any{
 		u.CreatedAt, u.UpdatedAt, u.PublicID, u.Email, u.HashedPassword, u.IsActive, u.IsAdmin, u.IsDeleted,
@@ -272,6 +274,12 @@ func (db *database) undo(ctx context.Context) error {
 	return errors.Join(files, users, audit)
 }
 
+// forgetLogin makes a user one who signed in long ago.
+func (db *database) forgetLogin(ctx context.Context, id int) error {
+	_, err := db.ExecContext(ctx, "UPDATE users SET last_login_at = $1, updated_at = $1 WHERE id = $2", epoch, id)
+	return err
+}
+
 // settle clears away what writing has left, so that the next contender does not have to.
 func (db *database) settle(ctx context.Context) error {
 	if db.postgres {
@@ -289,7 +297,7 @@ func (db *database) places(ctx context.Context) ([]place, error) {
 		return nil, err
 	}
 	var out []place
-	for i := pageSize; i < len(files); i += len(files) / 5 / pageSize * pageSize {
+	for i := pageSize; i < len(files); i += max(1, len(files)/5/pageSize) * pageSize {
 		f := files[i-1]
 		out = append(out, place{1, f.CreatedAt, f.ID})
 	}
@@ -297,7 +305,7 @@ func (db *database) places(ctx context.Context) ([]place, error) {
 }
 
 func selectAll[T any](ctx context.Context, db *sql.DB, scan func(row) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := db.QueryContext(ctx, query, args...)
+	rows, err := db.QueryContext(ctx, query, args...) //nolint:rowserrcheck // scanAll does.
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,12 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 		return c, fmt.Errorf("-db is sqlite, postgres or both, not %q", c.db)
 	case c.rounds < 1 || c.slice <= 0:
 		return c, errors.New("-rounds and -slice must be positive")
+	case len(selected(c.only, func(operation) bool { return true })) == 0:
+		return c, fmt.Errorf("no operation is called like %q", *only)
+	case c.size.users < 1000 || c.size.files < 2000 || c.size.tokens < 1000:
+		return c, errors.New("there must be 1000 users, 2000 files and 1000 tokens at least")
+	case c.size.files > 10*c.size.users:
+		return c, errors.New("there must not be more than 10 files for each user")
 	}
 	c.args = args
 	return c, nil

@@ -19,7 +19,7 @@ func newPgx(ctx context.Context, t target) (contender, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.MaxConns = int32(t.conns)
+	config.MaxConns = int32(t.conns) //nolint:gosec // It is 10.
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	return &native{pool}, err
 }

@@ -113,7 +113,13 @@ func (c cell) time() string {
 	for c.Time/unit >= 1000 {
 		unit *= 10
 	}
-	return strings.Replace(c.Time.Round(unit).String(), "µs", " µs", 1)
+	number, unitName := c.Time.Round(unit).String(), "s"
+	for _, name := range []string{"ns", "µs", "ms"} {
+		if strings.HasSuffix(number, name) {
+			unitName = name
+		}
+	}
+	return strings.TrimSuffix(number, unitName) + " " + unitName
 }
 
 // Date is that of the measurement.

@@ -18,11 +18,11 @@ import (
 
 // entry is a contender that takes part.
 type entry struct {
+	contender
 	name     string
 	open     func(ctx context.Context, t target) (contender, error)
 	as       func(ctx context.Context, anonymous bool) context.Context // who asks; nil for whom it does not matter
 	postgres bool                                                      // it knows PostgreSQL alone
-	contender
 }
 
 const rawName = "raw"
@@ -94,11 +94,19 @@ func (r *trials) measure(ctx context.Context, title string, t target, entries []
 		return nil, nil //nolint:nilnil // Nothing was selected.
 	}
 	entries = slices.DeleteFunc(entries, func(e *entry) bool { return e.postgres && !t.postgres })
+	defer func() {
+		for _, e := range entries {
+			if e.contender != nil {
+				err = errors.Join(err, e.Close())
+			}
+		}
+	}()
 	for _, e := range entries {
-		if e.contender, err = e.open(ctx, t); err != nil {
+		opened, err := e.open(ctx, t)
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", e.name, err)
 		}
-		defer func() { err = errors.Join(err, e.Close()) }()
+		e.contender = opened
 	}
 	for _, op := range ops {
 		if err := r.compare(ctx, entries, op, trial); err != nil {
@@ -150,24 +158,28 @@ func (r *trials) compare(ctx context.Context, entries []*entry, op operation, k 
 func (r *trials) answer(ctx context.Context, e *entry, op operation, k *keys, i int) (string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if op.writes && !op.inserts { // so that the login of the contender before does not stand there
+		if err := r.forgetLogin(ctx, at(k.ids, i)); err != nil {
+			return "", err
+		}
+	}
 	answer, err := op.call(e.asking(ctx, op), e.contender, k, i)
 	if err != nil || !op.writes {
 		return canonical(answer), err
 	}
-	stored, err := r.written(ctx, answer, at(k.ids, i))
+	stored, err := r.written(ctx, op, answer, at(k.ids, i))
 	return stored, errors.Join(err, r.undo(ctx))
 }
 
 // written renders what a contender has written, without what differs from call to call: the new ids, the
 // random public ids, the times. Those it only looks at.
-func (r *trials) written(ctx context.Context, answer any, id int) (string, error) {
+func (r *trials) written(ctx context.Context, op operation, answer any, id int) (string, error) {
 	if done, ok := answer.(bool); ok { // a login
-		u, err := one(scanUser(r.QueryRowContext(ctx, "SELECT "+userColumns+" FROM users WHERE id = $1", id)))
-		if err != nil || u == nil {
-			return fmt.Sprint(done), err
-		}
-		login := u.(*User).LastLoginAt
-		return fmt.Sprint(done, instant(login)), nil
+		users, err := selectAll(ctx, r.DB, scanUser, "SELECT "+userColumns+" FROM users WHERE id = $1", id)
+		logins := each(users, func(u *User) string {
+			return fmt.Sprintf("%s, touched now %t", instant(u.LastLoginAt), time.Since(u.UpdatedAt).Abs() < time.Minute)
+		})
+		return fmt.Sprint(done, logins), err
 	}
 	files, err := selectAll(ctx, r.DB, scanFile, "SELECT "+fileColumns+" FROM files WHERE id > $1 ORDER BY id", r.lastFile)
 	if err != nil {
@@ -177,7 +189,14 @@ func (r *trials) written(ctx context.Context, answer any, id int) (string, error
 	if err != nil {
 		return "", err
 	}
+	var audited int
+	if err := r.QueryRowContext(ctx, "SELECT count(*) FROM audit_logs WHERE id > $1 AND action = 'create'", r.lastAudit).Scan(&audited); err != nil {
+		return "", err
+	}
 	var b strings.Builder
+	if op.audited {
+		fmt.Fprintf(&b, "%d on record\n", audited)
+	}
 	for _, f := range files {
 		fmt.Fprintf(&b, "%q %q %d of %d, %s\n", f.Filename, f.ContentType, f.Size, f.UserID, made(f.CreatedAt, f.UpdatedAt, f.PublicID))
 	}
@@ -215,7 +234,7 @@ func (r *trials) column(ctx context.Context, entries []*entry, op operation, k *
 		calls[i] = n
 	}
 	for range r.rounds {
-		for _, i := range rand.Perm(len(entries)) {
+		for _, i := range rand.Perm(len(entries)) { //nolint:gosec // It is an order, not a secret.
 			if calls[i] == 0 {
 				continue
 			}
