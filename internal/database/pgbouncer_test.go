@@ -145,10 +145,16 @@ func TestPgBouncer(t *testing.T) {
 	}
 }
 
-// Without the line of its configuration it says which parameter it does not take.
+// Without the line of its configuration the line is told.
 func TestPgBouncer_StartupParameters(t *testing.T) {
 	t.Parallel()
-	refused(t, pgbouncer(t, dbtest.Postgres(t))+"&statement_cache_size=0", "unsupported startup parameter")
+	refused(t, pgbouncer(t, dbtest.Postgres(t))+"&statement_cache_size=0", ignoredParameters)
+}
+
+// With prepared statements it is not let in at all: it would run those of other clients.
+func TestPgBouncer_StatementCache(t *testing.T) {
+	t.Parallel()
+	refused(t, pgbouncer(t, dbtest.Postgres(t), ignoredParameters), "add statement_cache_size=0 to the URL")
 }
 
 // A store that only reads must not be let in as one that writes.

@@ -173,6 +173,11 @@ func parsePostgres(rest string) (target, error) {
 		setDefault(values, "sslmode", "verify-full")
 	}
 	setDefault(values, "binary_parameters", "yes") // A statement with arguments is one round trip instead of two.
+	if t.statements > 0 {
+		// PgBouncer refuses what it does not know, and must: where clients share a connection, lib/pq's
+		// names of statements (1, 2, 3) are those of others, too, and the wrong one would run.
+		values.Set(statementsMark, "on")
+	}
 	setDefault(values, "timezone", "UTC")
 	setDefault(values, "application_name", "reviewpoint")
 	setDefault(values, "connect_timeout", "10")
@@ -184,7 +189,10 @@ func parsePostgres(rest string) (target, error) {
 	return t, nil
 }
 
-const statementsOption = "statement_cache_size"
+const (
+	statementsOption = "statement_cache_size"
+	statementsMark   = "reviewpoint.statement_cache" // a setting that means nothing to the server
+)
 
 func (t *target) setStatements(value string) error {
 	n, err := strconv.Atoi(value)
