@@ -422,7 +422,7 @@ func (p *wireProxy) loseAfter(n int) {
 func TestCheckToken_RoundTrips(t *testing.T) {
 	t.Parallel()
 	p, url := newWireProxy(t, postgresURL(t))
-	ctx, s := models.AsSystem(t.Context(), "test"), open(t, url)
+	ctx, s := models.AsSystem(t.Context(), "test"), open(t, url+"&statement_cache_size=0")
 	b := newTokenPair(t, ctx, s)
 	for name, ask := range map[string]func() error{
 		"CheckToken":              func() error { return s.CheckToken(models.AsAnonymous(ctx), b.good) },

@@ -147,6 +147,9 @@ func parsePostgres(rest string) (target, error) {
 	}
 	t := target{dialect: dialect.Postgres, statements: statementCacheSize}
 	if values.Has(statementsOption) {
+		if len(values[statementsOption]) > 1 {
+			return target{}, errStatements
+		}
 		if err := t.setStatements(values.Get(statementsOption)); err != nil {
 			return target{}, err
 		}
@@ -194,10 +197,12 @@ const (
 	statementsMark   = "reviewpoint.statement_cache" // a setting that means nothing to the server
 )
 
+var errStatements = fmt.Errorf("%s must be a number from 0 (off) to %d", statementsOption, maxStatementCache)
+
 func (t *target) setStatements(value string) error {
 	n, err := strconv.Atoi(value)
 	if err != nil || n < 0 || n > maxStatementCache {
-		return fmt.Errorf("%s must be a number from 0 (off) to %d", statementsOption, maxStatementCache)
+		return errStatements
 	}
 	t.statements = n
 	return nil
