@@ -17,37 +17,40 @@ func BenchmarkPostgres_PointRead(b *testing.B) {
 	execute(b, open(b, url), "INSERT INTO people (id, email, name, active) SELECT n, 'person' || n || '@example.org', 'Ada', true FROM generate_series(1, 10000) n")
 	execute(b, open(b, url), "ANALYZE people")
 	const query = `SELECT "people"."id", "people"."email", "people"."name", "people"."active", "people"."created" FROM "people" WHERE "people"."id" = $1 LIMIT 2`
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx := b.Context() // It can end, as that of a request can.
 	run := func(b *testing.B, ask func(ctx context.Context, id int64) (*sql.Rows, error)) {
 		b.Helper()
 		b.ReportAllocs()
-		id := int64(0)
 		var row struct {
 			id          int64
 			email, name string
 			active      bool
 			created     sql.NullTime
 		}
-		for b.Loop() {
-			id = id%10000 + 1
+		read := func(id int64) error {
 			rows, err := ask(ctx, id)
 			if err != nil {
-				b.Fatal(err)
+				return err
 			}
+			defer rows.Close()
 			for rows.Next() {
 				if err := rows.Scan(&row.id, &row.email, &row.name, &row.active, &row.created); err != nil {
-					b.Fatal(err)
+					return err
 				}
 			}
-			if err := rows.Err(); err != nil || row.id != id {
+			return rows.Err()
+		}
+		id := int64(0)
+		for b.Loop() {
+			id = id%10000 + 1
+			if err := read(id); err != nil || row.id != id {
 				b.Fatal(err, row.id)
 			}
-			rows.Close()
 		}
 	}
 	layer := func(option string) func(b *testing.B) {
 		return func(b *testing.B) {
+			b.Helper()
 			db, err := database.Open(ctx, url+option, database.Options{MaxConns: 1})
 			if err != nil {
 				b.Fatal(err)

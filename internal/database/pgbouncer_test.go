@@ -45,14 +45,14 @@ func pgbouncer(t *testing.T, address string, lines ...string) string {
 	ini := filepath.Join(t.TempDir(), "pgbouncer.ini")
 	content := fmt.Sprintf("[databases]\nreviewpoint = host=%s port=%s dbname=%s user=%s password='%s'\n", server.Hostname(), server.Port(), strings.TrimPrefix(server.Path, "/"), server.User.Username(), password) +
 		"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = " + port + "\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 3\n" + strings.Join(lines, "\n") + "\n"
-	if err := os.WriteFile(ini, []byte(content), 0o644); err != nil { //nolint:gosec // PgBouncer reads it as another user.
+	if err := os.WriteFile(ini, []byte(content), 0o644); err != nil { // PgBouncer reads it as another user.
 		t.Fatal(err)
 	}
 	arguments := []string{ini}
 	if os.Getuid() == 0 { // PgBouncer refuses to run as root.
 		arguments = []string{"-u", "nobody", ini}
 	}
-	cmd := exec.CommandContext(t.Context(), program, arguments...) //nolint:gosec // the one that is installed
+	cmd := exec.CommandContext(t.Context(), program, arguments...)
 	said, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -139,6 +139,18 @@ func openShort(t *testing.T, url string) *database.DB {
 	return db
 }
 
+// drain runs a query and reads its rows.
+func drain(ctx context.Context, db *database.DB, query string, args ...any) error {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() { // They are not looked at.
+	}
+	return rows.Err()
+}
+
 // A call whose server falls silent ends with its context, and what it began is not begun again.
 func TestSilentServer(t *testing.T) {
 	t.Parallel()
@@ -149,16 +161,6 @@ func TestSilentServer(t *testing.T) {
 	direct := dbtest.Postgres(t)
 	witness := open(t, direct)
 	execute(t, witness, "CREATE TABLE notes (body text)")
-	query := func(ctx context.Context, db *database.DB, text string, args ...any) error {
-		rows, err := db.QueryContext(ctx, text, args...)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() { //nolint:revive // They are not looked at.
-		}
-		return rows.Err()
-	}
 	exec := func(ctx context.Context, db *database.DB, text string, args ...any) error {
 		_, err := db.ExecContext(ctx, text, args...)
 		return err
@@ -172,23 +174,23 @@ func TestSilentServer(t *testing.T) {
 	}{
 		"query without arguments": {0, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			silence()
-			return query(ctx, db, "SELECT 1")
+			return drain(ctx, db, "SELECT 1")
 		}, context.Canceled},
 		"query": {0, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			silence()
-			return query(ctx, db, ask, "x")
+			return drain(ctx, db, ask, "x")
 		}, context.Canceled},
 		"query that prepares": {1, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			silence()
-			return query(ctx, db, ask, "x")
+			return drain(ctx, db, ask, "x")
 		}, context.Canceled},
 		"query of a prepared statement": {2, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			silence()
-			return query(ctx, db, ask, "x")
+			return drain(ctx, db, ask, "x")
 		}, context.Canceled},
 		"query that returns rows of a change": {2, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			silence()
-			return query(ctx, db, insert+" RETURNING body", "x")
+			return drain(ctx, db, insert+" RETURNING body", "x")
 		}, context.Canceled},
 		"exec without arguments": {0, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			silence()
@@ -217,10 +219,10 @@ func TestSilentServer(t *testing.T) {
 			pool, _ := db.Pools()
 			silence()
 			stmt, err := pool.PrepareContext(ctx, insert)
-			if err == nil {
-				stmt.Close()
+			if err != nil {
+				return err
 			}
-			return err
+			return stmt.Close() //nolint:sqlclosecheck // It is all that happens to it.
 		}, context.Canceled},
 		"exec of a caller's statement": {0, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			pool, _ := db.Pools()
@@ -241,7 +243,7 @@ func TestSilentServer(t *testing.T) {
 			pool, _ := db.Pools()
 			pool.SetMaxIdleConns(0) // closes the idle one
 			silence()
-			return query(ctx, db, "SELECT 1")
+			return drain(ctx, db, "SELECT 1")
 		}, context.Canceled},
 		"begin": {0, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			silence()
@@ -280,7 +282,7 @@ func TestSilentServer(t *testing.T) {
 			p, url := newSilentProxy(t, direct)
 			db := openShort(t, url+test.options)
 			for range test.uses {
-				if err := errors.Join(exec(t.Context(), db, insert, "warm"), query(t.Context(), db, ask, "warm")); err != nil {
+				if err := errors.Join(exec(t.Context(), db, insert, "warm"), drain(t.Context(), db, ask, "warm")); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -306,7 +308,7 @@ func TestSilentServer(t *testing.T) {
 				t.Fatal("it waits for the server")
 			}
 			p.set(proxyPasses)
-			if err := query(t.Context(), db, "SELECT 1"); err != nil {
+			if err := drain(t.Context(), db, "SELECT 1"); err != nil {
 				t.Errorf("afterwards: %v", err)
 			}
 			if n := value[int](t, t.Context(), witness, "SELECT count(*) FROM notes WHERE body = 'x'"); n != 0 {
@@ -426,12 +428,7 @@ func TestLostAnswer(t *testing.T) {
 				value[string](t, t.Context(), db, insert, "warm")
 			}
 			p.set(proxyDropsAnswer)
-			rows, err := db.QueryContext(t.Context(), insert, test.args...)
-			if err == nil {
-				for rows.Next() { //nolint:revive // They are not looked at.
-				}
-				err = errors.Join(rows.Err(), rows.Close())
-			}
+			err := drain(t.Context(), db, insert, test.args...)
 			n := value[int](t, t.Context(), witness, "SELECT count(*) FROM notes WHERE body = $1", test.args...)
 			t.Logf("%v, %d rows", err, n)
 			if n > 1 {

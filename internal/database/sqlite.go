@@ -67,7 +67,7 @@ func openSQLite(ctx context.Context, t target, opts Options) (*DB, error) {
 }
 
 // sqliteOptions are those of go-sqlite3 for every connection.
-func (t target) sqliteOptions() url.Values {
+func (t *target) sqliteOptions() url.Values {
 	return url.Values{
 		"_foreign_keys":    {"1"},
 		"_busy_timeout":    {strconv.FormatInt(t.busyTimeout.Milliseconds(), 10)},
