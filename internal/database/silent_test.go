@@ -258,6 +258,15 @@ func TestSilentServer(t *testing.T) {
 				return exec(ctx, db, insert, "x")
 			})
 		}, context.Canceled},
+		"exec of a prepared statement in a transaction": {2, "", func(ctx context.Context, db *database.DB, silence func()) error {
+			return db.InTx(ctx, func(ctx context.Context) error {
+				if err := exec(ctx, db, insert, "x"); err != nil {
+					return err
+				}
+				silence()
+				return exec(ctx, db, insert, "x")
+			})
+		}, context.Canceled},
 		"rollback": {0, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			return db.InTx(ctx, func(ctx context.Context) error {
 				if err := exec(ctx, db, insert, "x"); err != nil {
@@ -286,6 +295,8 @@ func TestSilentServer(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			limit, stop := context.WithTimeout(t.Context(), time.Minute) // else the test would hang
+			defer stop()
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			answered := make(chan error, 1)
@@ -304,7 +315,7 @@ func TestSilentServer(t *testing.T) {
 				if test.want != nil && errors.Is(test.want, context.Canceled) && errors.Is(err, database.ErrCommitUnknown) {
 					t.Errorf("nothing was committed: %v", err)
 				}
-			case <-time.After(time.Minute): // The test would hang.
+			case <-limit.Done():
 				t.Fatal("it waits for the server")
 			}
 			p.set(proxyPasses)
@@ -347,6 +358,8 @@ func TestSilentServer_Rows(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			limit, stop := context.WithTimeout(t.Context(), time.Minute) // else the test would hang
+			defer stop()
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			answered := make(chan error, 1)
@@ -356,7 +369,7 @@ func TestSilentServer_Rows(t *testing.T) {
 				if !errors.Is(err, context.Canceled) {
 					t.Errorf("%v, want context.Canceled", err)
 				}
-			case <-time.After(time.Minute): // The test would hang.
+			case <-limit.Done():
 				t.Fatal("it waits for the server")
 			}
 			p.set(proxyPasses)
