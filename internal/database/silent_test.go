@@ -48,11 +48,7 @@ func newSilentProxy(t *testing.T, address string) (*silentProxy, string) {
 	t.Cleanup(func() {
 		listener.Close()
 		close(p.resume)
-		p.mu.Lock()
-		for _, conn := range p.open {
-			conn.Close()
-		}
-		p.mu.Unlock()
+		p.lose()
 		p.conns.Wait()
 	})
 	p.conns.Go(func() {
@@ -66,6 +62,15 @@ func newSilentProxy(t *testing.T, address string) (*silentProxy, string) {
 	})
 	u.Host = listener.Addr().String()
 	return p, u.String()
+}
+
+// lose closes all connections.
+func (p *silentProxy) lose() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, conn := range p.open {
+		conn.Close()
+	}
 }
 
 func (p *silentProxy) serve(client net.Conn) {
@@ -419,6 +424,110 @@ func TestCancel_LivingServer(t *testing.T) {
 				t.Error("the connection is used again")
 			}
 		})
+	}
+}
+
+// What a living server says of a commit that is cancelled is known.
+func TestCancel_Commit(t *testing.T) {
+	t.Parallel()
+	url := dbtest.Postgres(t)
+	watcher := open(t, url)
+	execute(t, watcher, "CREATE TABLE notes (body text)")
+	execute(t, watcher, "CREATE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1000); RETURN NULL; END'")
+	execute(t, watcher, "CREATE CONSTRAINT TRIGGER doze AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION doze()")
+	db, err := database.Open(t.Context(), url, database.Options{MaxConns: 1}.WithGrace(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	answered := make(chan error, 1)
+	go func() {
+		answered <- db.InTx(ctx, func(ctx context.Context) error {
+			_, err := db.ExecContext(ctx, "INSERT INTO notes (body) VALUES ($1)", "x")
+			return err
+		})
+	}()
+	for value[int](t, t.Context(), watcher, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'") == 0 { // It waits for the server.
+	}
+	cancel()
+	if err := <-answered; !errors.Is(err, context.Canceled) || errors.Is(err, database.ErrCommitUnknown) {
+		t.Errorf("%v, want context.Canceled alone", err)
+	}
+	if n := value[int](t, t.Context(), watcher, "SELECT count(*) FROM notes"); n != 0 {
+		t.Errorf("%d rows were kept", n)
+	}
+}
+
+// A transaction in which a statement was cancelled cannot be committed, whether or not its end was heard,
+// and that is known.
+func TestCancel_InTransaction(t *testing.T) {
+	t.Parallel()
+	url := dbtest.Postgres(t)
+	execute(t, open(t, url), "CREATE TABLE notes (body text)")
+	const many = "SELECT repeat('x', 1000) FROM generate_series(1, $1)"
+	for name, uses := range map[string]int{"at first": 0, "prepared": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := openOne(t, url)
+			for range uses {
+				if err := drain(t.Context(), db, many, 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := db.InTx(t.Context(), func(ctx context.Context) error {
+				if _, err := db.ExecContext(ctx, "INSERT INTO notes (body) VALUES ($1)", name); err != nil {
+					return err
+				}
+				short, cancel := context.WithCancel(ctx)
+				defer cancel()
+				rows, err := db.QueryContext(short, many, 30000)
+				if err != nil {
+					return err
+				}
+				defer rows.Close()
+				rows.Next()
+				cancel()
+				for rows.Next() { // They are not looked at.
+				}
+				if err := rows.Err(); !errors.Is(err, context.Canceled) {
+					t.Errorf("the rows: %v, want context.Canceled", err)
+				}
+				return nil
+			})
+			if !errors.Is(err, database.ErrTxFailed) || errors.Is(err, database.ErrCommitUnknown) {
+				t.Errorf("%v, want ErrTxFailed", err)
+			}
+			if n := value[int](t, t.Context(), db, "SELECT count(*) FROM notes WHERE body = $1", name); n != 0 {
+				t.Errorf("%d rows were kept", n)
+			}
+		})
+	}
+}
+
+// The connection of a call that is cancelled may end before the answer.
+func TestCancel_LostConnection(t *testing.T) {
+	t.Parallel()
+	p, url := newSilentProxy(t, dbtest.Postgres(t))
+	db, err := database.Open(t.Context(), url, database.Options{MaxConns: 1}.WithGrace(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	p.set(proxyIsSilent)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := db.ExecContext(ctx, "SELECT $1::text", "x")
+		answered <- err
+	}()
+	<-p.heard
+	cancel()
+	p.lose()
+	if err := <-answered; !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want context.Canceled", err)
 	}
 }
 
