@@ -166,5 +166,5 @@ func TestPgBouncer_ReadOnly(t *testing.T) {
 		db.Close()
 		t.Fatal("it was opened, and the server does not know that it is not to write")
 	}
-	checkMessage(t, err.Error(), "default_transaction_read_only")
+	checkMessage(t, err.Error(), "cannot be told only to read")
 }
