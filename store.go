@@ -76,10 +76,19 @@ func WithClock(now func() time.Time) Option {
 //	sqlite://:memory:             this store's own, gone when it closes; its readers wait for its writer
 //	postgres://user:password@host:5432/database
 //
-// SQLite takes the options ?synchronous=full (or extra, normal, off), busy_timeout=10s and mode=rwc
-// (or ro, memory). PostgreSQL takes those of libpq; sslmode defaults to verify-full, and to disable on
+// Both take the option ?statement_cache_size=128: how many prepared statements each connection keeps, up
+// to 10000; 0 keeps none. SQLite takes synchronous=full (or extra, normal, off), busy_timeout=10s and
+// mode=rwc (or ro, memory). PostgreSQL takes those of libpq; sslmode defaults to verify-full, and to disable on
 // this very machine; statement_timeout to 60000, lock_timeout to 10000 and
 // idle_in_transaction_session_timeout to 300000 milliseconds; several hosts are tried in turn.
+//
+// A proxy that pools transactions, such as PgBouncer, needs statement_cache_size=0 here, or Open is refused, and there
+//
+//	ignore_startup_parameters = statement_timeout,lock_timeout,idle_in_transaction_session_timeout
+//
+// The three timeouts then hold only where the server has them (ALTER ROLE ... SET statement_timeout = '60s').
+// A store WithReadOnly is refused there; migrate over a connection of your own to the server.
+//
 // The URLs of SQLAlchemy (sqlite+aiosqlite:///, postgresql+asyncpg://) mean what they mean there.
 //
 // An error says in one line what to do, and holds no password. Open does not migrate.

@@ -255,7 +255,7 @@ type connTx struct {
 }
 
 func (t *connTx) Commit() error {
-	failed := t.conn.failed || t.conn.cancelled.Load()
+	failed := t.conn.failed || !t.conn.IsValid() // Then the server is not asked to commit.
 	t.conn.inTx, t.conn.failed = false, false
 	t.conn.endStatements()
 	if failed {

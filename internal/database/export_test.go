@@ -3,7 +3,10 @@ package database
 import (
 	"context"
 	stdsql "database/sql"
+	"strconv"
 	"time"
+
+	"entgo.io/ent/dialect"
 )
 
 // Translate is what the layer answers for an error of a driver.
@@ -13,6 +16,16 @@ func Translate(ctx context.Context, err error) error { return translate(ctx, err
 func Parse(url string) (name, dsn string, err error) {
 	t, err := parseURL(url)
 	return t.name, t.dsn, err
+}
+
+// ParseStatements takes a database URL apart: how many statements are kept, and what the driver gets.
+func ParseStatements(url string) (size int, dsn string, err error) {
+	t, err := parseURL(url)
+	if err == nil && t.dialect == dialect.SQLite {
+		size, err = strconv.Atoi(t.sqliteOptions().Get("_stmt_cache_size"))
+		return size, "", err
+	}
+	return t.statements, t.dsn, err
 }
 
 // Pools are the writer's and the readers' connections.

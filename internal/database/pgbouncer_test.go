@@ -45,14 +45,14 @@ func pgbouncer(t *testing.T, address string, lines ...string) string {
 	ini := filepath.Join(t.TempDir(), "pgbouncer.ini")
 	content := fmt.Sprintf("[databases]\nreviewpoint = host=%s port=%s dbname=%s user=%s password='%s'\n", server.Hostname(), server.Port(), strings.TrimPrefix(server.Path, "/"), server.User.Username(), password) +
 		"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = " + port + "\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 3\n" + strings.Join(lines, "\n") + "\n"
-	if err := os.WriteFile(ini, []byte(content), 0o644); err != nil { //nolint:gosec // PgBouncer reads it as another user.
+	if err := os.WriteFile(ini, []byte(content), 0o644); err != nil { // PgBouncer reads it as another user.
 		t.Fatal(err)
 	}
 	arguments := []string{ini}
 	if os.Getuid() == 0 { // PgBouncer refuses to run as root.
 		arguments = []string{"-u", "nobody", ini}
 	}
-	cmd := exec.CommandContext(t.Context(), program, arguments...) //nolint:gosec // the one that is installed
+	cmd := exec.CommandContext(t.Context(), program, arguments...)
 	said, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -145,10 +145,16 @@ func TestPgBouncer(t *testing.T) {
 	}
 }
 
-// Without the line of its configuration it says which parameter it does not take.
+// Without the line of its configuration the line is told.
 func TestPgBouncer_StartupParameters(t *testing.T) {
 	t.Parallel()
-	refused(t, pgbouncer(t, dbtest.Postgres(t))+"&statement_cache_size=0", "unsupported startup parameter")
+	refused(t, pgbouncer(t, dbtest.Postgres(t))+"&statement_cache_size=0", ignoredParameters)
+}
+
+// With prepared statements it is not let in at all: it would run those of other clients.
+func TestPgBouncer_StatementCache(t *testing.T) {
+	t.Parallel()
+	refused(t, pgbouncer(t, dbtest.Postgres(t), ignoredParameters), "add statement_cache_size=0 to the URL")
 }
 
 // A store that only reads must not be let in as one that writes.
@@ -160,5 +166,5 @@ func TestPgBouncer_ReadOnly(t *testing.T) {
 		db.Close()
 		t.Fatal("it was opened, and the server does not know that it is not to write")
 	}
-	checkMessage(t, err.Error(), "default_transaction_read_only")
+	checkMessage(t, err.Error(), "cannot be told only to read")
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -96,6 +97,15 @@ func explainPostgres(t target, err error) error {
 			return fmt.Errorf("the server at %s refuses this user or password: check both in the URL: %w", t.name, &Error{Code: e.Code, text: "invalid authorization"})
 		case "3D000":
 			return fmt.Errorf("the server has no database of the name in %s: make it with createdb: %w", t.name, &Error{Code: e.Code, text: "invalid catalog name"})
+		case "08P01":
+			switch {
+			case !strings.HasPrefix(e.text, "unsupported startup parameter"):
+			case t.readOnly:
+				return fmt.Errorf("there is a pooling proxy at %s, and it cannot be told only to read: connect to the server itself: %w", t.name, err)
+			default:
+				return fmt.Errorf("there is a pooling proxy at %s: add %s=0 to the URL, and "+
+					"ignore_startup_parameters = statement_timeout,lock_timeout,idle_in_transaction_session_timeout to its settings: %w", t.name, statementsOption, err)
+			}
 		case "53300":
 			return fmt.Errorf("the server at %s has no connection left: close some, or raise its max_connections: %w", t.name, err)
 		}

@@ -48,11 +48,7 @@ func newSilentProxy(t *testing.T, address string) (*silentProxy, string) {
 	t.Cleanup(func() {
 		listener.Close()
 		close(p.resume)
-		p.mu.Lock()
-		for _, conn := range p.open {
-			conn.Close()
-		}
-		p.mu.Unlock()
+		p.lose()
 		p.conns.Wait()
 	})
 	p.conns.Go(func() {
@@ -66,6 +62,15 @@ func newSilentProxy(t *testing.T, address string) (*silentProxy, string) {
 	})
 	u.Host = listener.Addr().String()
 	return p, u.String()
+}
+
+// lose closes all connections.
+func (p *silentProxy) lose() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, conn := range p.open {
+		conn.Close()
+	}
 }
 
 func (p *silentProxy) serve(client net.Conn) {
@@ -131,12 +136,25 @@ func (p *silentProxy) set(mode int) {
 
 func openShort(t *testing.T, url string) *database.DB {
 	t.Helper()
-	db, err := database.Open(t.Context(), url, database.Options{MaxConns: 1}.WithGrace(time.Millisecond))
+	// Without a limit of lib/pq's own, which would end the wait for a server that is to cancel.
+	db, err := database.Open(t.Context(), url+"&connect_timeout=0", database.Options{MaxConns: 1}.WithGrace(time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
 	return db
+}
+
+// drain runs a query and reads its rows.
+func drain(ctx context.Context, db *database.DB, query string, args ...any) error {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() { // They are not looked at.
+	}
+	return rows.Err()
 }
 
 // A call whose server falls silent ends with its context, and what it began is not begun again.
@@ -149,16 +167,6 @@ func TestSilentServer(t *testing.T) {
 	direct := dbtest.Postgres(t)
 	witness := open(t, direct)
 	execute(t, witness, "CREATE TABLE notes (body text)")
-	query := func(ctx context.Context, db *database.DB, text string, args ...any) error {
-		rows, err := db.QueryContext(ctx, text, args...)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() { //nolint:revive // They are not looked at.
-		}
-		return rows.Err()
-	}
 	exec := func(ctx context.Context, db *database.DB, text string, args ...any) error {
 		_, err := db.ExecContext(ctx, text, args...)
 		return err
@@ -172,23 +180,23 @@ func TestSilentServer(t *testing.T) {
 	}{
 		"query without arguments": {0, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			silence()
-			return query(ctx, db, "SELECT 1")
+			return drain(ctx, db, "SELECT 1")
 		}, context.Canceled},
 		"query": {0, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			silence()
-			return query(ctx, db, ask, "x")
+			return drain(ctx, db, ask, "x")
 		}, context.Canceled},
 		"query that prepares": {1, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			silence()
-			return query(ctx, db, ask, "x")
+			return drain(ctx, db, ask, "x")
 		}, context.Canceled},
 		"query of a prepared statement": {2, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			silence()
-			return query(ctx, db, ask, "x")
+			return drain(ctx, db, ask, "x")
 		}, context.Canceled},
 		"query that returns rows of a change": {2, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			silence()
-			return query(ctx, db, insert+" RETURNING body", "x")
+			return drain(ctx, db, insert+" RETURNING body", "x")
 		}, context.Canceled},
 		"exec without arguments": {0, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			silence()
@@ -217,10 +225,10 @@ func TestSilentServer(t *testing.T) {
 			pool, _ := db.Pools()
 			silence()
 			stmt, err := pool.PrepareContext(ctx, insert)
-			if err == nil {
-				stmt.Close()
+			if err != nil {
+				return err
 			}
-			return err
+			return stmt.Close() //nolint:sqlclosecheck // It is all that happens to it.
 		}, context.Canceled},
 		"exec of a caller's statement": {0, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			pool, _ := db.Pools()
@@ -241,13 +249,22 @@ func TestSilentServer(t *testing.T) {
 			pool, _ := db.Pools()
 			pool.SetMaxIdleConns(0) // closes the idle one
 			silence()
-			return query(ctx, db, "SELECT 1")
+			return drain(ctx, db, "SELECT 1")
 		}, context.Canceled},
 		"begin": {0, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			silence()
 			return db.InTx(ctx, func(ctx context.Context) error { return exec(ctx, db, insert, "x") })
 		}, context.Canceled},
 		"exec in a transaction": {0, "", func(ctx context.Context, db *database.DB, silence func()) error {
+			return db.InTx(ctx, func(ctx context.Context) error {
+				if err := exec(ctx, db, insert, "x"); err != nil {
+					return err
+				}
+				silence()
+				return exec(ctx, db, insert, "x")
+			})
+		}, context.Canceled},
+		"exec of a prepared statement in a transaction": {2, "", func(ctx context.Context, db *database.DB, silence func()) error {
 			return db.InTx(ctx, func(ctx context.Context) error {
 				if err := exec(ctx, db, insert, "x"); err != nil {
 					return err
@@ -280,10 +297,12 @@ func TestSilentServer(t *testing.T) {
 			p, url := newSilentProxy(t, direct)
 			db := openShort(t, url+test.options)
 			for range test.uses {
-				if err := errors.Join(exec(t.Context(), db, insert, "warm"), query(t.Context(), db, ask, "warm")); err != nil {
+				if err := errors.Join(exec(t.Context(), db, insert, "warm"), drain(t.Context(), db, ask, "warm")); err != nil {
 					t.Fatal(err)
 				}
 			}
+			limit, stop := context.WithTimeout(t.Context(), time.Minute) // else the test would hang
+			defer stop()
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			answered := make(chan error, 1)
@@ -302,11 +321,11 @@ func TestSilentServer(t *testing.T) {
 				if test.want != nil && errors.Is(test.want, context.Canceled) && errors.Is(err, database.ErrCommitUnknown) {
 					t.Errorf("nothing was committed: %v", err)
 				}
-			case <-time.After(time.Minute): // The test would hang.
+			case <-limit.Done():
 				t.Fatal("it waits for the server")
 			}
 			p.set(proxyPasses)
-			if err := query(t.Context(), db, "SELECT 1"); err != nil {
+			if err := drain(t.Context(), db, "SELECT 1"); err != nil {
 				t.Errorf("afterwards: %v", err)
 			}
 			if n := value[int](t, t.Context(), witness, "SELECT count(*) FROM notes WHERE body = 'x'"); n != 0 {
@@ -325,9 +344,9 @@ func TestSilentServer_Rows(t *testing.T) {
 			t.Parallel()
 			p, url := newSilentProxy(t, direct)
 			db := openShort(t, url+option)
-			const many = "SELECT repeat('x', $1) FROM generate_series(1, 100000)"
-			ask := func(ctx context.Context, first func()) error {
-				rows, err := db.QueryContext(ctx, many, 1000)
+			const many = "SELECT repeat('x', 1000) FROM generate_series(1, $1)"
+			ask := func(ctx context.Context, n int, first func()) error {
+				rows, err := db.QueryContext(ctx, many, n)
 				if err != nil {
 					return err
 				}
@@ -341,20 +360,22 @@ func TestSilentServer_Rows(t *testing.T) {
 				return rows.Err()
 			}
 			for range 2 {
-				if err := ask(t.Context(), nil); err != nil {
+				if err := ask(t.Context(), 1, nil); err != nil {
 					t.Fatal(err)
 				}
 			}
+			limit, stop := context.WithTimeout(t.Context(), time.Minute) // else the test would hang
+			defer stop()
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			answered := make(chan error, 1)
-			go func() { answered <- ask(ctx, func() { p.set(proxyIsSilent); cancel() }) }()
+			go func() { answered <- ask(ctx, 30000, func() { p.set(proxyIsSilent); cancel() }) }()
 			select {
 			case err := <-answered:
 				if !errors.Is(err, context.Canceled) {
 					t.Errorf("%v, want context.Canceled", err)
 				}
-			case <-time.After(time.Minute): // The test would hang.
+			case <-limit.Done():
 				t.Fatal("it waits for the server")
 			}
 			p.set(proxyPasses)
@@ -406,6 +427,110 @@ func TestCancel_LivingServer(t *testing.T) {
 	}
 }
 
+// What a living server says of a commit that is cancelled is known.
+func TestCancel_Commit(t *testing.T) {
+	t.Parallel()
+	url := dbtest.Postgres(t)
+	watcher := open(t, url)
+	execute(t, watcher, "CREATE TABLE notes (body text)")
+	execute(t, watcher, "CREATE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1000); RETURN NULL; END'")
+	execute(t, watcher, "CREATE CONSTRAINT TRIGGER doze AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION doze()")
+	db, err := database.Open(t.Context(), url, database.Options{MaxConns: 1}.WithGrace(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	answered := make(chan error, 1)
+	go func() {
+		answered <- db.InTx(ctx, func(ctx context.Context) error {
+			_, err := db.ExecContext(ctx, "INSERT INTO notes (body) VALUES ($1)", "x")
+			return err
+		})
+	}()
+	for value[int](t, t.Context(), watcher, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'") == 0 { // It waits for the server.
+	}
+	cancel()
+	if err := <-answered; !errors.Is(err, context.Canceled) || errors.Is(err, database.ErrCommitUnknown) {
+		t.Errorf("%v, want context.Canceled alone", err)
+	}
+	if n := value[int](t, t.Context(), watcher, "SELECT count(*) FROM notes"); n != 0 {
+		t.Errorf("%d rows were kept", n)
+	}
+}
+
+// A transaction in which a statement was cancelled cannot be committed, whether or not its end was heard,
+// and that is known.
+func TestCancel_InTransaction(t *testing.T) {
+	t.Parallel()
+	url := dbtest.Postgres(t)
+	execute(t, open(t, url), "CREATE TABLE notes (body text)")
+	const many = "SELECT repeat('x', 1000) FROM generate_series(1, $1)"
+	for name, uses := range map[string]int{"at first": 0, "prepared": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := openOne(t, url)
+			for range uses {
+				if err := drain(t.Context(), db, many, 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := db.InTx(t.Context(), func(ctx context.Context) error {
+				if _, err := db.ExecContext(ctx, "INSERT INTO notes (body) VALUES ($1)", name); err != nil {
+					return err
+				}
+				short, cancel := context.WithCancel(ctx)
+				defer cancel()
+				rows, err := db.QueryContext(short, many, 30000)
+				if err != nil {
+					return err
+				}
+				defer rows.Close()
+				rows.Next()
+				cancel()
+				for rows.Next() { // They are not looked at.
+				}
+				if err := rows.Err(); !errors.Is(err, context.Canceled) {
+					t.Errorf("the rows: %v, want context.Canceled", err)
+				}
+				return nil
+			})
+			if !errors.Is(err, database.ErrTxFailed) || errors.Is(err, database.ErrCommitUnknown) {
+				t.Errorf("%v, want ErrTxFailed", err)
+			}
+			if n := value[int](t, t.Context(), db, "SELECT count(*) FROM notes WHERE body = $1", name); n != 0 {
+				t.Errorf("%d rows were kept", n)
+			}
+		})
+	}
+}
+
+// The connection of a call that is cancelled may end before the answer.
+func TestCancel_LostConnection(t *testing.T) {
+	t.Parallel()
+	p, url := newSilentProxy(t, dbtest.Postgres(t))
+	db, err := database.Open(t.Context(), url, database.Options{MaxConns: 1}.WithGrace(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	p.set(proxyIsSilent)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := db.ExecContext(ctx, "SELECT $1::text", "x")
+		answered <- err
+	}()
+	<-p.heard
+	cancel()
+	p.lose()
+	if err := <-answered; !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want context.Canceled", err)
+	}
+}
+
 // A connection that ends while the answer is on its way leaves open what the server did: only what
 // reads, or what was only prepared, is asked again.
 func TestLostAnswer(t *testing.T) {
@@ -426,12 +551,7 @@ func TestLostAnswer(t *testing.T) {
 				value[string](t, t.Context(), db, insert, "warm")
 			}
 			p.set(proxyDropsAnswer)
-			rows, err := db.QueryContext(t.Context(), insert, test.args...)
-			if err == nil {
-				for rows.Next() { //nolint:revive // They are not looked at.
-				}
-				err = errors.Join(rows.Err(), rows.Close())
-			}
+			err := drain(t.Context(), db, insert, test.args...)
 			n := value[int](t, t.Context(), witness, "SELECT count(*) FROM notes WHERE body = $1", test.args...)
 			t.Logf("%v, %d rows", err, n)
 			if n > 1 {

@@ -30,7 +30,7 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 			d.forgo()
 			d.conn.socket = socket
 			// lib/pq sets and clears deadlines of its own until the connection is made.
-			d.stop = context.AfterFunc(making, func() { socket.Close() })
+			d.stop = context.AfterFunc(making, func() { _ = socket.Close() })
 		}
 		return socket, err
 	}
@@ -40,7 +40,7 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	defer stop()
 	socket, err := d.Dialer.DialContext(ctx, network, address)
 	if err == nil {
-		time.AfterFunc(d.conn.grace, func() { socket.Close() })
+		time.AfterFunc(d.conn.grace, func() { _ = socket.Close() })
 	}
 	return socket, err
 }

@@ -29,14 +29,8 @@ func openSQLite(ctx context.Context, t target, opts Options) (*DB, error) {
 			return nil, err
 		}
 	}
+	values := t.sqliteOptions()
 	file := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: t.path}).EscapedPath()})
-	values := url.Values{
-		"_foreign_keys":    {"1"},
-		"_busy_timeout":    {strconv.FormatInt(t.busyTimeout.Milliseconds(), 10)},
-		"_synchronous":     {t.synchronous},
-		"_txlock":          {"immediate"},
-		"_stmt_cache_size": {strconv.Itoa(t.statements)},
-	}
 	if t.memory {
 		// Connections that name the same file of the memdb VFS share it; a plain :memory: is each connection's own.
 		file.Opaque = "/reviewpoint-" + uuid.NewString()
@@ -70,6 +64,17 @@ func openSQLite(ctx context.Context, t target, opts Options) (*DB, error) {
 		return nil, errors.Join(explainSQLite(t, err), db.Close())
 	}
 	return db, nil
+}
+
+// sqliteOptions are those of go-sqlite3 for every connection.
+func (t *target) sqliteOptions() url.Values {
+	return url.Values{
+		"_foreign_keys":    {"1"},
+		"_busy_timeout":    {strconv.FormatInt(t.busyTimeout.Milliseconds(), 10)},
+		"_synchronous":     {t.synchronous},
+		"_txlock":          {"immediate"},
+		"_stmt_cache_size": {strconv.Itoa(t.statements)},
+	}
 }
 
 // connect makes the first connection to the database, and holds one to a database in memory, which

@@ -316,7 +316,7 @@ func (u *unit) commit() error {
 		return errors.Join(ended, u.release(conn))
 	}
 	err = tx.Commit()
-	if u.ctx.Err() != nil && errors.Is(err, stdsql.ErrTxDone) {
+	if u.ctx.Err() != nil && (errors.Is(err, stdsql.ErrTxDone) || errors.Is(err, context.DeadlineExceeded)) { // the server's 57014
 		err = u.ctx.Err()
 	}
 	if commitUnknown(err) && !errors.Is(err, ErrTxFailed) { // a failed one was never asked to commit

@@ -147,6 +147,9 @@ func parsePostgres(rest string) (target, error) {
 	}
 	t := target{dialect: dialect.Postgres, statements: statementCacheSize}
 	if values.Has(statementsOption) {
+		if len(values[statementsOption]) > 1 {
+			return target{}, errStatements
+		}
 		if err := t.setStatements(values.Get(statementsOption)); err != nil {
 			return target{}, err
 		}
@@ -173,6 +176,11 @@ func parsePostgres(rest string) (target, error) {
 		setDefault(values, "sslmode", "verify-full")
 	}
 	setDefault(values, "binary_parameters", "yes") // A statement with arguments is one round trip instead of two.
+	if t.statements > 0 {
+		// PgBouncer refuses what it does not know, and must: where clients share a connection, lib/pq's
+		// names of statements (1, 2, 3) are those of others, too, and the wrong one would run.
+		values.Set(statementsMark, "on")
+	}
 	setDefault(values, "timezone", "UTC")
 	setDefault(values, "application_name", "reviewpoint")
 	setDefault(values, "connect_timeout", "10")
@@ -184,12 +192,17 @@ func parsePostgres(rest string) (target, error) {
 	return t, nil
 }
 
-const statementsOption = "statement_cache_size"
+const (
+	statementsOption = "statement_cache_size"
+	statementsMark   = "reviewpoint.statement_cache" // a setting that means nothing to the server
+)
+
+var errStatements = fmt.Errorf("%s must be a number from 0 (off) to %d", statementsOption, maxStatementCache)
 
 func (t *target) setStatements(value string) error {
 	n, err := strconv.Atoi(value)
 	if err != nil || n < 0 || n > maxStatementCache {
-		return fmt.Errorf("%s must be a number from 0 (off) to %d", statementsOption, maxStatementCache)
+		return errStatements
 	}
 	t.statements = n
 	return nil

@@ -80,6 +80,22 @@ func TestParse_SSLMode(t *testing.T) {
 	}
 }
 
+// The server does not know the option, and would refuse it.
+func TestParse_StatementCacheSize(t *testing.T) {
+	t.Parallel()
+	for _, raw := range []string{"sqlite://a.db", "postgres://u@db.example/name"} {
+		for option, want := range map[string]int{"": database.StatementCacheSize, "?statement_cache_size=0": 0, "?statement_cache_size=1": 1, "?statement_cache_size=10000": 10000} {
+			size, dsn, err := database.ParseStatements(raw + option)
+			if err != nil || size != want {
+				t.Errorf("%s%s: %d, %v, want %d", raw, option, size, err, want)
+			}
+			if strings.Contains(dsn, "statement_cache_size") {
+				t.Errorf("%s%s: lib/pq gets %s", raw, option, dsn)
+			}
+		}
+	}
+}
+
 // lib/pq takes from the environment what the URL does not say.
 func TestParse_SSLModeByEnvironment(t *testing.T) {
 	t.Setenv("PGHOST", "db.example")
@@ -185,6 +201,11 @@ func TestOpen_BadURLs(t *testing.T) {
 		{"sqlite://a.db?synchronous=sometimes", "synchronous must be"},
 		{"sqlite://a.db?busy_timeout=5", "busy_timeout must be"},
 		{"sqlite://a.db?busy_timeout=-5s", "busy_timeout must be"},
+		{"sqlite://a.db?statement_cache_size=-1", "statement_cache_size must be a number from 0 (off) to 10000"},
+		{"sqlite://a.db?statement_cache_size=", "statement_cache_size must be"},
+		{"postgres://u:" + canary + "@127.0.0.1/name?statement_cache_size=10001", "statement_cache_size must be"},
+		{"postgres://u:" + canary + "@127.0.0.1/name?statement_cache_size=many", "statement_cache_size must be"},
+		{"postgres://u:" + canary + "@127.0.0.1/name?statement_cache_size=1&statement_cache_size=0", "statement_cache_size must be"},
 	} {
 		t.Run(test.url, func(t *testing.T) {
 			t.Parallel()
