@@ -44,3 +44,11 @@ func (r *recorder) QueryContext(ctx context.Context, query string, args ...any) 
 	r.tell(query, args)
 	return r.DB.QueryContext(ctx, query, args...)
 }
+
+// WithTold tells of each statement that the store sends, BEGIN and COMMIT included.
+func WithTold(tell func(query string)) Option {
+	return func(o *options) error {
+		o.database.Before = tell
+		return nil
+	}
+}

@@ -1,0 +1,329 @@
+package models_test
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reviewpoint/models"
+	"github.com/reviewpoint/models/ent"
+	"github.com/reviewpoint/models/ent/file"
+)
+
+// fileLists are the lists that there are of a user's files, by who asks for them.
+func fileLists(ctx context.Context, owner, admin *ent.User) map[string]struct {
+	ctx    context.Context
+	filter models.FileFilter
+} {
+	type list = struct {
+		ctx    context.Context
+		filter models.FileFilter
+	}
+	return map[string]list{
+		"own":             {models.AsUser(ctx, owner), models.FileFilter{}},
+		"own, by id":      {models.AsUser(ctx, owner), models.FileFilter{UserID: owner.ID}},
+		"one user's":      {models.AsUser(ctx, admin), models.FileFilter{UserID: owner.ID}},
+		"all":             {models.AsUser(ctx, admin), models.FileFilter{}},
+		"all, for system": {ctx, models.FileFilter{}},
+	}
+}
+
+// sortedFiles is a list as its definition says, by the client.
+func sortedFiles(t *testing.T, ctx context.Context, s *models.Store, filter models.FileFilter) []*ent.File {
+	t.Helper()
+	v, _ := models.ViewerFrom(ctx)
+	all := (v.Admin || v.System) && filter.UserID == 0
+	query := s.File.Query()
+	if filter.UserID != 0 {
+		query.Where(file.UserID(filter.UserID))
+	}
+	files := must(query.All(ctx))(t)
+	slices.SortFunc(files, func(a, b *ent.File) int {
+		if all {
+			return cmp.Compare(b.ID, a.ID)
+		}
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(b.ID, a.ID))
+	})
+	return files
+}
+
+func fileIDs(files []*ent.File) []int {
+	ids := make([]int, len(files))
+	for i, f := range files {
+		ids[i] = f.ID
+	}
+	return ids
+}
+
+// seed is a random source that a failing test names.
+func seed(t *testing.T) *rand.Rand {
+	t.Helper()
+	first := rand.Uint64() //nolint:gosec // Data of a test.
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("seed %d", first)
+		}
+	})
+	return rand.New(rand.NewPCG(first, 0)) //nolint:gosec // as above
+}
+
+// scatterFiles makes files with few distinct times, whole seconds among them, in no order.
+func scatterFiles(t *testing.T, ctx context.Context, s *models.Store, random *rand.Rand, n int, owners ...*ent.User) {
+	t.Helper()
+	creates := make([]*ent.FileCreate, n)
+	for i := range creates {
+		at := time.Date(2026, 1, 1, 0, 0, random.IntN(3), random.IntN(3)*500_000_000+random.IntN(2)*1000, time.UTC)
+		creates[i] = newFile(s, owners[random.IntN(len(owners))]).SetCreatedAt(at).SetUpdatedAt(at)
+	}
+	check(t, s.File.CreateBulk(creates...).Exec(ctx))
+}
+
+// TestListFiles_Pages: whatever the data and the limits, the pages are the list, in both directions.
+func TestListFiles_Pages(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		random := seed(t)
+		owner, other, admin := must(newUser(s).Save(ctx))(t), must(newUser(s).Save(ctx))(t), must(newUser(s).SetIsAdmin(true).Save(ctx))(t)
+		for _, n := range []int{1, 1, 2, 40, 60} {
+			scatterFiles(t, ctx, s, random, n, owner, other)
+			for name, list := range fileLists(ctx, owner, admin) {
+				want := sortedFiles(t, list.ctx, s, list.filter)
+				walkFiles(t, list.ctx, s, list.filter, random, name, want)
+			}
+		}
+	})
+}
+
+// walkFiles goes to the end of a list and back.
+func walkFiles(t *testing.T, ctx context.Context, s *models.Store, filter models.FileFilter, random *rand.Rand, name string, want []*ent.File) {
+	t.Helper()
+	var forth, back []*ent.File
+	request := models.PageRequest{}
+	for {
+		request.Limit = 1 + random.IntN(25)
+		p := must(s.ListFiles(ctx, filter, request))(t)
+		if (p.Prev == "") != (len(forth) == 0) {
+			t.Fatalf("%s: Prev %q after %d files", name, p.Prev, len(forth))
+		}
+		forth = append(forth, p.Items...)
+		if (p.Next == "") != (len(forth) == len(want)) {
+			t.Fatalf("%s: Next %q after %d of %d files", name, p.Next, len(forth), len(want))
+		}
+		if request.After = p.Next; p.Next == "" {
+			back, request.Before = p.Items, p.Prev
+			break
+		}
+	}
+	for request.Before != "" {
+		request.Limit, request.After = 1+random.IntN(25), ""
+		p := must(s.ListFiles(ctx, filter, request))(t)
+		if p.Next == "" || len(p.Items) == 0 {
+			t.Fatalf("%s: Next %q before %d files: %d", name, p.Next, len(back), len(p.Items))
+		}
+		back, request.Before = slices.Concat(p.Items, back), p.Prev
+	}
+	for _, got := range [][]*ent.File{forth, back} {
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("%s: the pages are %v, the list is %v", name, fileIDs(got), fileIDs(want))
+		}
+	}
+}
+
+// TestListFiles_Meanwhile: what stays is shown once, whatever comes and goes between two pages.
+func TestListFiles_Meanwhile(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		random := seed(t)
+		owner, other, admin := must(newUser(s).Save(ctx))(t), must(newUser(s).Save(ctx))(t), must(newUser(s).SetIsAdmin(true).Save(ctx))(t)
+		scatterFiles(t, ctx, s, random, 60, owner, other)
+		for name, list := range fileLists(ctx, owner, admin) {
+			scatterFiles(t, ctx, s, random, 40, owner, other)
+			stayed := sortedFiles(t, list.ctx, s, list.filter)
+			disturb := func() {
+				scatterFiles(t, ctx, s, random, 1+random.IntN(3), owner, other)
+				for range min(2, len(stayed)) {
+					i := random.IntN(len(stayed))
+					check(t, s.File.DeleteOne(stayed[i]).Exec(ctx))
+					stayed = slices.Delete(stayed, i, i+1)
+				}
+			}
+			for _, back := range []bool{false, true} {
+				seen := map[int]int{}
+				request := models.PageRequest{}
+				if back {
+					request.Before = endOfFiles(t, list.ctx, s, list.filter)
+					stayed = sortedFiles(t, list.ctx, s, list.filter)
+				}
+				for {
+					request.Limit = 1 + random.IntN(9)
+					p := must(s.ListFiles(list.ctx, list.filter, request))(t)
+					for _, f := range p.Items {
+						seen[f.ID]++
+					}
+					request.After, request.Before = p.Next, ""
+					if back {
+						request.After, request.Before = "", p.Prev
+					}
+					if request.After == request.Before {
+						break
+					}
+					disturb()
+				}
+				for _, f := range stayed {
+					if seen[f.ID] == 0 {
+						t.Errorf("%s (back %t): file %d, which stayed, is on no page", name, back, f.ID)
+					}
+				}
+				for id, n := range seen {
+					if n > 1 {
+						t.Errorf("%s (back %t): file %d is on %d pages", name, back, id, n)
+					}
+				}
+			}
+		}
+	})
+}
+
+// endOfFiles returns a cursor behind the last file of a list: the Prev of the page that is empty once what
+// it showed was deleted.
+func endOfFiles(t *testing.T, ctx context.Context, s *models.Store, filter models.FileFilter) string {
+	t.Helper()
+	all := sortedFiles(t, ctx, s, filter)
+	p := must(s.ListFiles(ctx, filter, models.PageRequest{Limit: len(all) - 1}))(t)
+	check(t, s.File.DeleteOne(all[len(all)-1]).Exec(models.AsSystem(ctx, "test")))
+	return must(s.ListFiles(ctx, filter, models.PageRequest{After: p.Next}))(t).Prev
+}
+
+// TestListFiles_EmptyPage: a page whose files are gone shows the way back, and nothing is missed on it.
+func TestListFiles_EmptyPage(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		owner, admin := must(newUser(s).Save(ctx))(t), must(newUser(s).SetIsAdmin(true).Save(ctx))(t)
+		for name, list := range fileLists(ctx, owner, admin) {
+			check(t, manyFiles(s, ctx, owner.ID, 4))
+			files := sortedFiles(t, list.ctx, s, list.filter)
+			get := func(r models.PageRequest) *models.Page[*ent.File] {
+				r.Limit = 2
+				return must(s.ListFiles(list.ctx, list.filter, r))(t)
+			}
+			first := get(models.PageRequest{})
+			second := get(models.PageRequest{After: first.Next})
+			check(t, s.File.DeleteOne(files[2]).Exec(ctx))
+			check(t, s.File.DeleteOne(files[3]).Exec(ctx))
+			gone := get(models.PageRequest{After: first.Next})
+			if len(gone.Items) != 0 || gone.Items == nil || gone.Next != "" {
+				t.Fatalf("%s: after the end: %+v", name, gone)
+			}
+			if again := get(models.PageRequest{Before: gone.Prev}); fmt.Sprint(again.Items) != fmt.Sprint(first.Items) || again.Prev != "" {
+				t.Errorf("%s: back from the end: %+v, want %+v", name, again, first)
+			}
+			check(t, manyFiles(s, ctx, owner.ID, 2))
+			check(t, s.File.DeleteOne(files[0]).Exec(ctx))
+			check(t, s.File.DeleteOne(files[1]).Exec(ctx))
+			newer := sortedFiles(t, list.ctx, s, list.filter)
+			if p := get(models.PageRequest{Before: second.Prev}); fmt.Sprint(p.Items) != fmt.Sprint(newer) || p.Prev != "" || p.Next == "" {
+				t.Errorf("%s: before what is gone: %+v, want %v", name, p, fileIDs(newer))
+			}
+			for _, f := range newer {
+				check(t, s.File.DeleteOne(f).Exec(ctx))
+			}
+			begin := get(models.PageRequest{Before: second.Prev})
+			if len(begin.Items) != 0 || begin.Prev != "" || begin.Next == "" {
+				t.Fatalf("%s: before the beginning: %+v", name, begin)
+			}
+			if p := get(models.PageRequest{After: begin.Next}); len(p.Items) != 0 {
+				t.Fatalf("%s: %+v", name, p)
+			}
+		}
+	})
+}
+
+// TestListFiles_Total counts what the list has, whatever the page.
+func TestListFiles_Total(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		owner, other, admin := must(newUser(s).Save(ctx))(t), must(newUser(s).Save(ctx))(t), must(newUser(s).SetIsAdmin(true).Save(ctx))(t)
+		check(t, manyFiles(s, ctx, owner.ID, 25))
+		check(t, manyFiles(s, ctx, other.ID, 3))
+		for name, list := range fileLists(ctx, owner, admin) {
+			want := len(sortedFiles(t, list.ctx, s, list.filter))
+			p := must(s.ListFiles(list.ctx, list.filter, models.PageRequest{WithTotal: true}))(t)
+			if p.Total == nil || *p.Total != want || len(p.Items) != models.DefaultPageLimit {
+				t.Errorf("%s: %d files, total %v, want %d", name, len(p.Items), p.Total, want)
+			}
+			p = must(s.ListFiles(list.ctx, list.filter, models.PageRequest{After: p.Next, WithTotal: true}))(t)
+			if p.Total == nil || *p.Total != want {
+				t.Errorf("%s: total %v on the second page, want %d", name, p.Total, want)
+			}
+			if p := must(s.ListFiles(list.ctx, list.filter, models.PageRequest{}))(t); p.Total != nil {
+				t.Errorf("%s: a total that nobody asked for", name)
+			}
+		}
+		hidden := must(s.ListFiles(models.AsUser(ctx, owner), models.FileFilter{UserID: other.ID}, models.PageRequest{WithTotal: true}))(t)
+		if len(hidden.Items) != 0 || *hidden.Total != 0 || hidden.Next != "" {
+			t.Errorf("somebody else's files: %+v", hidden)
+		}
+	})
+}
+
+// TestListFiles_Refused: what is no request is refused in one line.
+func TestListFiles_Refused(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		owner, other := must(newUser(s).Save(ctx))(t), must(newUser(s).Save(ctx))(t)
+		own := models.AsUser(ctx, owner)
+		check(t, manyFiles(s, ctx, owner.ID, 5))
+		check(t, manyFiles(s, ctx, other.ID, 5))
+		cursor := must(s.ListFiles(own, models.FileFilter{}, models.PageRequest{Limit: 2}))(t).Next
+		refused := func(ctx context.Context, filter models.FileFilter, request models.PageRequest, field string) {
+			t.Helper()
+			_, err := s.ListFiles(ctx, filter, request)
+			invalid, ok := errors.AsType[*models.ValidationError](err)
+			if !ok || invalid.Field != field || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), cursor) {
+				t.Errorf("%+v %+v: %v, want a *ValidationError of %s", filter, request, err, field)
+			}
+		}
+		must(s.ListFiles(own, models.FileFilter{}, models.PageRequest{After: cursor, Limit: models.MaxPageLimit}))(t)
+		must(s.ListFiles(own, models.FileFilter{UserID: owner.ID}, models.PageRequest{Before: cursor, Limit: 1}))(t)
+		refused(own, models.FileFilter{}, models.PageRequest{Limit: -1}, "limit")
+		refused(own, models.FileFilter{}, models.PageRequest{Limit: models.MaxPageLimit + 1}, "limit")
+		refused(own, models.FileFilter{}, models.PageRequest{After: cursor, Before: cursor}, "before")
+		refused(own, models.FileFilter{UserID: -1}, models.PageRequest{}, "user_id")
+		for _, foreign := range []struct {
+			ctx    context.Context
+			filter models.FileFilter
+		}{
+			{ctx, models.FileFilter{}},
+			{ctx, models.FileFilter{UserID: other.ID}},
+			{models.AsUser(ctx, other), models.FileFilter{}},
+			{own, models.FileFilter{UserID: other.ID}},
+		} {
+			refused(foreign.ctx, foreign.filter, models.PageRequest{After: cursor}, "after")
+			refused(foreign.ctx, foreign.filter, models.PageRequest{Before: cursor}, "before")
+		}
+		for i := range cursor {
+			for _, c := range "AZaz09-_=+/ \n\r\x00é" {
+				if rune(cursor[i]) != c {
+					refused(own, models.FileFilter{}, models.PageRequest{After: cursor[:i] + string(c) + cursor[i+1:]}, "after")
+				}
+				refused(own, models.FileFilter{}, models.PageRequest{After: cursor[:i] + string(c) + cursor[i:]}, "after")
+			}
+			refused(own, models.FileFilter{}, models.PageRequest{After: cursor[:i] + cursor[i+1:]}, "after")
+			refused(own, models.FileFilter{}, models.PageRequest{After: cursor[i+1:] + " "}, "after")
+		}
+		refused(own, models.FileFilter{}, models.PageRequest{After: strings.Repeat("A", 1<<20)}, "after")
+		raw := must(base64.RawURLEncoding.DecodeString(cursor))(t)
+		for i := range len(raw) * 8 {
+			raw[i/8] ^= 1 << (i % 8)
+			refused(own, models.FileFilter{}, models.PageRequest{After: base64.RawURLEncoding.EncodeToString(raw)}, "after")
+			raw[i/8] ^= 1 << (i % 8)
+		}
+	})
+}
