@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"entgo.io/ent/dialect"
 
 	"github.com/reviewpoint/models"
 	"github.com/reviewpoint/models/ent"
@@ -326,4 +329,115 @@ func TestListFiles_Refused(t *testing.T) {
 			raw[i/8] ^= 1 << (i % 8)
 		}
 	})
+}
+
+// TestListFiles_Statements: a page is one statement, and reads no more of the index than it shows, on the
+// first page and on a deep one, in both directions, by whatever plan.
+func TestListFiles_Statements(t *testing.T) {
+	t.Parallel()
+	eachURL(t, func(t *testing.T, url string) {
+		var sent []string
+		s := open(t, url, models.CheapHashing, models.WithTold(func(query string) { sent = append(sent, query) }))
+		must(s.Migrate(t.Context()))(t)
+		ctx := models.AsSystem(t.Context(), "test")
+		owner, other, admin := must(newUser(s).Save(ctx))(t), must(newUser(s).Save(ctx))(t), must(newUser(s).SetIsAdmin(true).Save(ctx))(t)
+		check(t, manyFiles(s, ctx, owner.ID, 3000))
+		check(t, manyFiles(s, ctx, other.ID, 3000))
+		must(s.ExecContext(ctx, "ANALYZE"))(t)
+		texts := map[string]bool{}
+		for name, list := range fileLists(ctx, owner, admin) {
+			deep := must(s.ListFiles(list.ctx, list.filter, models.PageRequest{Limit: models.MaxPageLimit}))(t)
+			for _, request := range []models.PageRequest{{}, {After: deep.Next}, {Before: deep.Next}, {WithTotal: true}} {
+				sent = nil
+				must(s.ListFiles(list.ctx, list.filter, request))(t)
+				want := 1
+				if request.WithTotal {
+					want = 2
+				}
+				if len(sent) != want {
+					t.Errorf("%s: %d statements: %q", name, len(sent), sent)
+				}
+				texts[sent[0]] = true
+			}
+		}
+		if len(texts) != 9 {
+			t.Errorf("%d texts for nine kinds of pages", len(texts))
+		}
+		for query := range texts {
+			for _, plan := range plans(t, ctx, s, query) {
+				for _, slow := range []string{"Seq Scan on files", "Sort", "TEMP B-TREE", "Bitmap", "Filter: (ROW", "Filter: (created_at", "Filter: (id"} {
+					if strings.Contains(plan, slow) {
+						t.Errorf("%s in the plan of %s\n%s", slow, query, plan)
+					}
+				}
+				if how := search(s, query); !how.MatchString(plan) {
+					t.Errorf("the plan of %s is not %s\n%s", query, how, plan)
+				}
+			}
+		}
+	})
+}
+
+// search is how the rows of a page are found.
+func search(s *models.Store, query string) *regexp.Regexp {
+	byUser, from := strings.Contains(query, "user_id = $1"), strings.Contains(query, "id <") || strings.Contains(query, "id >") || strings.Contains(query, "id) ")
+	var how string
+	switch sqlite := s.Dialect() == dialect.SQLite; {
+	case sqlite && byUser && from:
+		how = `(?s)MERGE \(UNION ALL\).*SEARCH files USING INDEX file_user_id_created_at_id \(user_id=\? AND created_at=\? AND id[<>]\?\).*` +
+			`SEARCH files USING INDEX file_user_id_created_at_id \(user_id=\? AND created_at[<>]\?\)`
+	case sqlite && byUser:
+		how = `SEARCH files USING INDEX file_user_id_created_at_id \(user_id=\?\)`
+	case sqlite && from:
+		how = `^SEARCH files USING INTEGER PRIMARY KEY \(rowid[<>]\?\)$`
+	case sqlite:
+		how = `^SCAN files$` // from its end
+	case byUser && from:
+		how = `Index Scan( Backward)? using file_user_id_created_at_id on files .*\n *Index Cond: \(\(user_id = .*\) AND \(ROW\(created_at, id\) [<>] ROW`
+	case byUser:
+		how = `Index Scan Backward using file_user_id_created_at_id on files .*\n *Index Cond: \(user_id = `
+	case from:
+		how = `Index Scan( Backward)? using files_pkey on files .*\n *Index Cond: \(id [<>]`
+	default:
+		how = `Index Scan Backward using files_pkey on files`
+	}
+	return regexp.MustCompile(how)
+}
+
+// plans are those of a statement, on PostgreSQL the one for its arguments and the one for any.
+func plans(t *testing.T, ctx context.Context, s *models.Store, query string) (plans []string) {
+	t.Helper()
+	args, types, literals := []any{1, time.Now(), 5000, 21}, "bigint, timestamptz, bigint, bigint", "1, now(), 5000, 21"
+	switch {
+	case strings.Contains(query, "$4"):
+	case strings.Contains(query, "$2"):
+		args, types, literals = []any{1, 21}, "bigint, bigint", "1, 21"
+	default:
+		args, types, literals = []any{21}, "bigint", "21"
+	}
+	if s.Dialect() == dialect.SQLite {
+		rows := must(s.QueryContext(ctx, "EXPLAIN QUERY PLAN "+query, args...))(t)
+		defer rows.Close()
+		var plan []string
+		for rows.Next() {
+			var (
+				id, parent, unused int
+				step               string
+			)
+			check(t, rows.Scan(&id, &parent, &unused, &step))
+			plan = append(plan, step)
+		}
+		check(t, rows.Err())
+		return []string{strings.Join(plan, "\n")}
+	}
+	check(t, s.InTx(ctx, func(ctx context.Context) error {
+		must(s.ExecContext(ctx, "PREPARE p ("+types+") AS "+query))(t)
+		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+			must(s.ExecContext(ctx, "SET LOCAL plan_cache_mode = "+mode))(t)
+			plans = append(plans, strings.Join(column[string](t, ctx, s, "EXPLAIN EXECUTE p ("+literals+")"), "\n"))
+		}
+		must(s.ExecContext(ctx, "DEALLOCATE p"))(t)
+		return nil
+	}))
+	return plans
 }
