@@ -68,13 +68,13 @@ func fileIDs(files []*ent.File) []int {
 // seed is a random source that a failing test names.
 func seed(t *testing.T) *rand.Rand {
 	t.Helper()
-	first := rand.Uint64() //nolint:gosec // Data of a test.
+	first := rand.Uint64()
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("seed %d", first)
 		}
 	})
-	return rand.New(rand.NewPCG(first, 0)) //nolint:gosec // as above
+	return rand.New(rand.NewPCG(first, 0))
 }
 
 // scatterFiles makes files with few distinct times, whole seconds among them, in no order.
@@ -210,7 +210,7 @@ func TestListFiles_EmptyPage(t *testing.T) {
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
 		owner, admin := must(newUser(s).Save(ctx))(t), must(newUser(s).SetIsAdmin(true).Save(ctx))(t)
 		for name, list := range fileLists(ctx, owner, admin) {
-			check(t, manyFiles(s, ctx, owner.ID, 4))
+			check(t, manyFiles(ctx, s, owner.ID, 4))
 			files := sortedFiles(t, list.ctx, s, list.filter)
 			get := func(r models.PageRequest) *models.Page[*ent.File] {
 				r.Limit = 2
@@ -227,7 +227,7 @@ func TestListFiles_EmptyPage(t *testing.T) {
 			if again := get(models.PageRequest{Before: gone.Prev}); fmt.Sprint(again.Items) != fmt.Sprint(first.Items) || again.Prev != "" {
 				t.Errorf("%s: back from the end: %+v, want %+v", name, again, first)
 			}
-			check(t, manyFiles(s, ctx, owner.ID, 2))
+			check(t, manyFiles(ctx, s, owner.ID, 2))
 			check(t, s.File.DeleteOne(files[0]).Exec(ctx))
 			check(t, s.File.DeleteOne(files[1]).Exec(ctx))
 			newer := sortedFiles(t, list.ctx, s, list.filter)
@@ -253,8 +253,8 @@ func TestListFiles_Total(t *testing.T) {
 	t.Parallel()
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
 		owner, other, admin := must(newUser(s).Save(ctx))(t), must(newUser(s).Save(ctx))(t), must(newUser(s).SetIsAdmin(true).Save(ctx))(t)
-		check(t, manyFiles(s, ctx, owner.ID, 25))
-		check(t, manyFiles(s, ctx, other.ID, 3))
+		check(t, manyFiles(ctx, s, owner.ID, 25))
+		check(t, manyFiles(ctx, s, other.ID, 3))
 		for name, list := range fileLists(ctx, owner, admin) {
 			want := len(sortedFiles(t, list.ctx, s, list.filter))
 			p := must(s.ListFiles(list.ctx, list.filter, models.PageRequest{WithTotal: true}))(t)
@@ -282,8 +282,8 @@ func TestListFiles_Refused(t *testing.T) {
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
 		owner, other := must(newUser(s).Save(ctx))(t), must(newUser(s).Save(ctx))(t)
 		own := models.AsUser(ctx, owner)
-		check(t, manyFiles(s, ctx, owner.ID, 5))
-		check(t, manyFiles(s, ctx, other.ID, 5))
+		check(t, manyFiles(ctx, s, owner.ID, 5))
+		check(t, manyFiles(ctx, s, other.ID, 5))
 		cursor := must(s.ListFiles(own, models.FileFilter{}, models.PageRequest{Limit: 2}))(t).Next
 		refused := func(ctx context.Context, filter models.FileFilter, request models.PageRequest, field string) {
 			t.Helper()
@@ -341,8 +341,8 @@ func TestListFiles_Statements(t *testing.T) {
 		must(s.Migrate(t.Context()))(t)
 		ctx := models.AsSystem(t.Context(), "test")
 		owner, other, admin := must(newUser(s).Save(ctx))(t), must(newUser(s).Save(ctx))(t), must(newUser(s).SetIsAdmin(true).Save(ctx))(t)
-		check(t, manyFiles(s, ctx, owner.ID, 3000))
-		check(t, manyFiles(s, ctx, other.ID, 3000))
+		check(t, manyFiles(ctx, s, owner.ID, 3000))
+		check(t, manyFiles(ctx, s, other.ID, 3000))
 		must(s.ExecContext(ctx, "ANALYZE"))(t)
 		texts := map[string]bool{}
 		for name, list := range fileLists(ctx, owner, admin) {
