@@ -343,40 +343,75 @@ const (
 
 const (
 	selectFiles = "SELECT id, created_at, updated_at, public_id, filename, content_type, size, user_id FROM files WHERE "
-	older       = "(created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4"
-	newer       = "(created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4"
 	ofUser      = "user_id = $1"
 	ofViewer    = "user_id = $1 AND EXISTS (SELECT 1 FROM users WHERE id = $1 AND NOT is_deleted)"
+	newestFirst = " ORDER BY created_at DESC, id DESC LIMIT "
+	oldestFirst = " ORDER BY created_at, id LIMIT "
 )
 
-// The statements of lists by which files they have: backwards in time, forwards, and to count.
-var fileLists = [...]struct{ older, newer, count string }{
-	allFiles: {selectFiles + "id < $1 ORDER BY id DESC LIMIT $2", selectFiles + "id > $1 ORDER BY id LIMIT $2", "SELECT count(*) FROM files"},
-	filesOf:  {selectFiles + ofUser + " AND " + older, selectFiles + ofUser + " AND " + newer, "SELECT count(*) FROM files WHERE " + ofUser},
-	noFiles:  {},
-	ownFiles: {selectFiles + ofViewer + " AND " + older, selectFiles + ofViewer + " AND " + newer, "SELECT count(*) FROM files WHERE " + ofViewer},
+// fileList is the statements of a list: its first page, those after and before a place, and its length.
+type fileList struct{ first, older, newer, count string }
+
+var fileLists = map[string][]fileList{
+	dialect.SQLite: {
+		allFiles: filesByID,
+		filesOf:  userFiles(ofUser, eitherFiles),
+		ownFiles: userFiles(ofViewer, eitherFiles),
+	},
+	dialect.Postgres: {
+		allFiles: filesByID,
+		filesOf:  userFiles(ofUser, rowFiles),
+		ownFiles: userFiles(ofViewer, rowFiles),
+	},
 }
 
-// lastMoment is the latest that a row can have been made.
-var lastMoment = time.Date(9999, time.December, 31, 23, 59, 59, 999_999_000, time.UTC)
+var filesByID = fileList{
+	first: selectFiles + "TRUE ORDER BY id DESC LIMIT $1",
+	older: selectFiles + "id < $1 ORDER BY id DESC LIMIT $2",
+	newer: selectFiles + "id > $1 ORDER BY id LIMIT $2",
+	count: "SELECT count(*) FROM files",
+}
+
+func userFiles(which string, from func(which, than string) string) fileList {
+	return fileList{
+		first: selectFiles + which + newestFirst + "$2",
+		older: from(which, "<") + newestFirst + "$4",
+		newer: from(which, ">") + oldestFirst + "$4",
+		count: "SELECT count(*) FROM files WHERE " + which,
+	}
+}
+
+// rowFiles compares rows, which PostgreSQL does by the index.
+func rowFiles(which, than string) string {
+	return selectFiles + which + " AND (created_at, id) " + than + " ($2, $3)"
+}
+
+// eitherFiles compares rows in two parts. SQLite would search the index for their times alone, and read all
+// files that were made at the time of the place, which are as many as CreateFiles makes at once.
+func eitherFiles(which, than string) string {
+	return selectFiles + which + " AND created_at = $2 AND id " + than + " $3 UNION ALL " + selectFiles + which + " AND created_at " + than + " $2"
+}
 
 // filesFrom reads the files of a page, and one more if there is one, in the direction of the walk.
 func (s *Store) filesFrom(ctx context.Context, w walk, which, owner int) ([]*ent.File, error) {
-	query := fileLists[which].older
-	if w.back {
-		query = fileLists[which].newer
-	}
-	switch which {
-	case noFiles:
+	if which == noFiles {
 		return []*ent.File{}, nil
-	case allFiles:
-		return s.scanFiles(ctx, w.limit+1, query, w.from.id, w.limit+1)
 	}
-	at := lastMoment
+	list, most, args := fileLists[s.Dialect()][which], w.limit+1, make([]any, 0, 4)
+	if which != allFiles {
+		args = append(args, owner)
+	}
+	query := list.first
 	if w.started {
-		at = time.UnixMicro(w.from.at)
+		if query = list.older; w.back {
+			query = list.newer
+		}
+		if which != allFiles {
+			args = append(args, time.UnixMicro(w.from.at))
+		}
+		args = append(args, w.from.id)
 	}
-	return s.scanFiles(ctx, w.limit+1, query, owner, at, w.from.id, w.limit+1)
+	return s.scanFiles(ctx, most, query, append(args, most)...)
 }
 
 // scanFiles returns the files that a query answers, at most so many.
@@ -410,7 +445,7 @@ func (s *Store) countFiles(ctx context.Context, which, owner int) (*int, error) 
 	if which != allFiles {
 		args = []any{owner}
 	}
-	return &total, s.ask(ctx, fileLists[which].count, args, &total)
+	return &total, s.ask(ctx, fileLists[s.Dialect()][which].count, args, &total)
 }
 
 // fileNodes returns nodes of the store's client, which only generated code can give them.

@@ -22,6 +22,8 @@ const methods = `
 | UserByID, UserByEmail | no viewer | no | yes | hidden | yes | yes |
 | SignupsPerMonth (of whom the viewer may see) | no viewer | no | yes | yes | yes | yes |
 | ChangePassword | no viewer | no | yes | no | no | yes |
+| CreateFiles | no viewer | no | yes | no | yes | yes |
+| ListFiles, DeleteFiles (to others there are none) | no viewer | no | yes | hidden | yes | yes |
 | RevokeAllTokens, ExportSubject | no viewer | no | yes | no | yes | yes |
 | SetPassword, DeactivateUser, ReactivateUser, SoftDeleteUser, RestoreUser, AnonymizeUser, RecordLogin | no viewer | no | no | no | yes | yes |
 | UpsertUser (of an account that is there) | no viewer | no | yes | no | yes | yes |
@@ -135,6 +137,18 @@ func (w *world) calls(t *testing.T, ctx context.Context) map[string]call {
 		"SignupsPerMonth": reads(func(ctx context.Context) (int, error) {
 			n, err := w.SignupsPerMonth(ctx, w.target.CreatedAt.Year())
 			return n[w.target.CreatedAt.Month()-1], err
+		}),
+		"CreateFiles": changes(func(ctx context.Context) error { return manyFiles(ctx, w.Store, id, 2) }),
+		"DeleteFiles": {operation: func(ctx context.Context) (int, error) {
+			deleted, _, err := w.DeleteFiles(ctx, id, []string{w.file.Filename})
+			return len(deleted), err
+		}},
+		"ListFiles": reads(func(ctx context.Context) (int, error) {
+			p, err := w.ListFiles(ctx, models.FileFilter{UserID: id}, models.PageRequest{})
+			if err != nil {
+				return 0, err
+			}
+			return len(p.Items), nil
 		}),
 		"ExportSubject": reads(func(ctx context.Context) (int, error) {
 			var written bytes.Buffer

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"hash/fnv"
-	"math"
 	"slices"
 
 	"github.com/reviewpoint/models/internal/validation"
@@ -40,20 +39,18 @@ type Page[T any] struct {
 // place is where an item stands in its list.
 type place struct{ at, id int64 }
 
-var firstPlace = place{math.MaxInt64, math.MaxInt64}
-
 // walk is a page request that was understood.
 type walk struct {
 	list    string // the list, its filter and its order
 	limit   int
 	from    place
-	started bool // from is no end of the list
+	started bool // else it is the first page, and from no place
 	back    bool
 }
 
 // walk reads a request for a page of a list.
 func (r PageRequest) walk(list string) (walk, error) {
-	w := walk{list: list, limit: r.Limit, from: firstPlace}
+	w := walk{list: list, limit: r.Limit}
 	switch {
 	case r.Limit == 0:
 		w.limit = DefaultPageLimit
