@@ -1,6 +1,7 @@
 package models_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/csv"
@@ -9,8 +10,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -416,4 +423,248 @@ func TestImportUsers_Rules(t *testing.T) {
 			t.Errorf("%d imports were allowed, want %d", allowed, want)
 		}
 	})
+}
+
+// addresses are n rows of JSON lines.
+func addresses(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "{\"email\":\"person%06d@example.org\",\"name\":\"Person %d\"}\n", i, i)
+	}
+	return b.String()
+}
+
+// wantFirst checks that the accounts are those of the first n rows, each with its row in the trail.
+func wantFirst(t *testing.T, ctx context.Context, s *models.Store, n int) {
+	t.Helper()
+	users := must(s.User.Query().Order(user.ByEmail()).All(ctx))(t)
+	if len(users) != n {
+		t.Errorf("%d accounts, want %d", len(users), n)
+	}
+	audited := column[int](t, ctx, s, "SELECT entity_id FROM audit_logs WHERE entity = 'user' AND action = 'create'")
+	if len(audited) != len(users) {
+		t.Errorf("%d accounts with %d rows of the trail", len(users), len(audited))
+	}
+	for i, u := range users {
+		if u.Email != fmt.Sprintf("person%06d@example.org", i) || !slices.Contains(audited, u.ID) {
+			t.Errorf("account %d is %s, in the trail: %t", i, u.Email, slices.Contains(audited, u.ID))
+		}
+	}
+}
+
+// stopping calls stop before it reads what comes after a number of bytes.
+type stopping struct {
+	r     io.Reader
+	after int
+	stop  func() error
+}
+
+func (s *stopping) Read(p []byte) (int, error) {
+	if s.after <= 0 {
+		if err := s.stop(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := s.r.Read(p[:min(len(p), 100)])
+	s.after -= n
+	return n, err
+}
+
+// TestImportUsers_Interrupted ends the context, fails the file, or fails the caller, in the midst of an
+// import. Whole batches are there, as the report says, and the next import makes the rest.
+func TestImportUsers_Interrupted(t *testing.T) {
+	t.Parallel()
+	errDisk := errors.New("the disk is gone")
+	const rows, batch = 100, 7
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		file := addresses(rows)
+		for name, interrupt := range map[string]func(ctx context.Context, cancel func()) (*models.ImportReport, error){
+			"the context ends": func(ctx context.Context, cancel func()) (*models.ImportReport, error) {
+				r := &stopping{strings.NewReader(file), len(file) / 2, func() error { cancel(); return nil }}
+				return s.ImportUsers(ctx, r, models.ImportOptions{Format: models.ImportJSONLines, BatchSize: batch})
+			},
+			"the file fails": func(ctx context.Context, _ func()) (*models.ImportReport, error) {
+				r := &stopping{strings.NewReader(file), len(file) / 2, func() error { return errDisk }}
+				return s.ImportUsers(ctx, r, models.ImportOptions{Format: models.ImportJSONLines, BatchSize: batch})
+			},
+			"the caller fails": func(ctx context.Context, _ func()) (*models.ImportReport, error) {
+				half := strings.Join(strings.SplitAfter(file, "\n")[:rows/2], "")
+				return s.ImportUsers(ctx, strings.NewReader(half+"{}\n"+file), models.ImportOptions{
+					Format: models.ImportJSONLines, BatchSize: batch, Refused: func(models.RefusedRow) error { return errDisk },
+				})
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				cancelled, cancel := context.WithCancel(ctx)
+				defer cancel()
+				report, err := interrupt(cancelled, cancel)
+				if !errors.Is(err, errDisk) && !errors.Is(err, context.Canceled) {
+					t.Errorf("it ended with %v", err)
+				}
+				if report.Imported < rows/2-batch || report.Imported > rows/2+batch || report.Read%batch != 0 || report.Line != report.Read {
+					t.Errorf("it came to %+v", report)
+				}
+				wantFirst(t, ctx, s, report.Imported)
+				again := must(s.ImportUsers(ctx, strings.NewReader(file), models.ImportOptions{Format: models.ImportJSONLines, BatchSize: batch}))(t)
+				if again.Imported != rows-report.Imported || again.Refused != report.Imported {
+					t.Errorf("%+v, after %d accounts", again, report.Imported)
+				}
+				wantFirst(t, ctx, s, rows)
+				must(s.User.Delete().Exec(models.HardDelete(ctx)))(t)
+				must(s.ExecContext(ctx, "DELETE FROM audit_logs"))(t)
+			})
+		}
+	})
+}
+
+// TestImportUsers_InTx holds that an import belongs to the transaction that it runs in, and that a dry run
+// leaves that one to go on.
+func TestImportUsers_InTx(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		errEnough := errors.New("enough")
+		options := models.ImportOptions{Format: models.ImportJSONLines, BatchSize: 10}
+		err := s.InTx(ctx, func(ctx context.Context) error {
+			if report := must(s.ImportUsers(ctx, strings.NewReader(addresses(25)), options))(t); report.Imported != 25 {
+				t.Errorf("%+v", report)
+			}
+			return errEnough
+		})
+		if !errors.Is(err, errEnough) {
+			t.Error(err)
+		}
+		wantFirst(t, ctx, s, 0)
+		check(t, s.InTx(ctx, func(ctx context.Context) error {
+			if report := must(s.ImportUsers(ctx, strings.NewReader(addresses(25)), options))(t); report.Imported != 25 {
+				t.Errorf("%+v", report)
+			}
+			dry := options
+			dry.DryRun = true
+			if report := must(s.ImportUsers(ctx, strings.NewReader(addresses(35)), dry))(t); report.Imported != 10 || report.Refused != 25 {
+				t.Errorf("%+v", report)
+			}
+			return nil
+		}))
+		wantFirst(t, ctx, s, 25)
+		dry := options
+		dry.DryRun = true
+		rollback := models.RollbackTest(t, s)
+		if report := must(s.ImportUsers(rollback, strings.NewReader(addresses(35)), dry))(t); report.Imported != 10 {
+			t.Errorf("%+v", report)
+		}
+		wantFirst(t, rollback, s, 25)
+	})
+}
+
+// TestImportUsers_AtOnce has several import the same accounts. Each is made once.
+func TestImportUsers_AtOnce(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		const rows, importers = 300, 4
+		reports := make(chan *models.ImportReport, importers)
+		var wait sync.WaitGroup
+		for range importers {
+			wait.Go(func() {
+				report, err := s.ImportUsers(ctx, strings.NewReader(addresses(rows)), models.ImportOptions{Format: models.ImportJSONLines, BatchSize: 50})
+				if err != nil {
+					t.Error(err)
+				}
+				reports <- report
+			})
+		}
+		wait.Wait()
+		imported := 0
+		for range importers {
+			report := <-reports
+			imported += report.Imported
+			if report.Read != rows {
+				t.Errorf("%+v", report)
+			}
+		}
+		if imported != rows {
+			t.Errorf("%d accounts are said to be made, want %d", imported, rows)
+		}
+		wantFirst(t, ctx, s, rows)
+	})
+}
+
+const importerURL = "REVIEWPOINT_TEST_IMPORTER_URL"
+
+// killedBatch does not divide what the importer reads at a time.
+const killedBatch = 7
+
+// TestImporter is a process of its own that imports its standard input until it is killed.
+func TestImporter(t *testing.T) {
+	t.Parallel()
+	url := os.Getenv(importerURL)
+	if url == "" {
+		t.Skip("it is a process of TestImportUsers_Killed")
+	}
+	s := open(t, url)
+	input := &stopping{r: os.Stdin, stop: func() error { _, err := os.Stdout.WriteString("\n"); return err }} // a line for each read
+	must(s.ImportUsers(models.AsSystem(t.Context(), "importer"), input, models.ImportOptions{Format: models.ImportJSONLines, BatchSize: killedBatch}))(t)
+}
+
+// TestImportUsers_Killed kills a process in the midst of an import, again and again. After each kill, whole
+// batches are there with their rows of the trail, and the next process goes on where that one was.
+func TestImportUsers_Killed(t *testing.T) {
+	t.Parallel()
+	kills, rows := 4, 4_000
+	if os.Getenv("REVIEWPOINT_TEST_LONG") == "1" {
+		kills, rows = 40, 40_000
+	}
+	eachURL(t, func(t *testing.T, url string) {
+		s, ctx := open(t, url, models.WithMaxConns(1)), models.AsSystem(t.Context(), "check")
+		must(s.Migrate(ctx))(t)
+		lines := strings.SplitAfter(addresses(rows), "\n")
+		made := 0
+		for range kills {
+			killImporter(t, url, lines, made+1+rand.N(rows/kills))
+			settle(t, ctx, s)
+			n := must(s.User.Query().Count(ctx))(t)
+			if n < made || n%killedBatch != 0 {
+				t.Errorf("%d accounts after %d, in batches of %d", n, made, killedBatch)
+			}
+			made = n
+			wantFirst(t, ctx, s, made)
+			sound(t, ctx, s)
+		}
+		report := must(s.ImportUsers(ctx, strings.NewReader(strings.Join(lines, "")), models.ImportOptions{Format: models.ImportJSONLines}))(t)
+		if report.Refused != made || report.Imported != rows-made {
+			t.Errorf("%+v after %d accounts", report, made)
+		}
+		wantFirst(t, ctx, s, rows)
+		if made == 0 {
+			t.Error("each was killed before it had made anything")
+		}
+		t.Logf("%d kills, %d accounts before the last import", kills, made)
+	})
+}
+
+// killImporter starts an import and kills it after it has read about as many lines.
+func killImporter(t *testing.T, url string, lines []string, read int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), must(os.Executable())(t), "-test.run=^TestImporter$")
+	cmd.Env, cmd.Stderr = append(os.Environ(), importerURL+"="+url), os.Stderr
+	cmd.Stdin = strings.NewReader(strings.Join(lines, ""))
+	output := bufio.NewReader(must(cmd.StdoutPipe())(t))
+	check(t, cmd.Start())
+	var rest strings.Builder
+	for left := read * len(lines[0]) / 100; ; left-- {
+		line, err := output.ReadString('\n')
+		if err != nil {
+			break
+		}
+		rest.WriteString(strings.TrimPrefix(line, "\n"))
+		if left == 0 {
+			for range rand.N(1 << 14) { // It goes on meanwhile.
+				runtime.Gosched()
+			}
+			cmd.Process.Kill()
+		}
+	}
+	err := cmd.Wait()
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
+		t.Fatalf("the importer ended by itself: %v\n%s", err, &rest)
+	}
 }
