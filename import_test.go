@@ -441,13 +441,17 @@ func wantFirst(t *testing.T, ctx context.Context, s *models.Store, n int) {
 	if len(users) != n {
 		t.Errorf("%d accounts, want %d", len(users), n)
 	}
-	audited := column[int](t, ctx, s, "SELECT entity_id FROM audit_logs WHERE entity = 'user' AND action = 'create'")
-	if len(audited) != len(users) {
-		t.Errorf("%d accounts with %d rows of the trail", len(users), len(audited))
+	trail := column[int](t, ctx, s, "SELECT entity_id FROM audit_logs WHERE entity = 'user' AND action = 'create'")
+	if len(trail) != len(users) {
+		t.Errorf("%d accounts with %d rows of the trail", len(users), len(trail))
+	}
+	audited := make(map[int]bool, len(trail))
+	for _, id := range trail {
+		audited[id] = true
 	}
 	for i, u := range users {
-		if u.Email != fmt.Sprintf("person%06d@example.org", i) || !slices.Contains(audited, u.ID) {
-			t.Errorf("account %d is %s, in the trail: %t", i, u.Email, slices.Contains(audited, u.ID))
+		if u.Email != fmt.Sprintf("person%06d@example.org", i) || !audited[u.ID] {
+			t.Errorf("account %d is %s, in the trail: %t", i, u.Email, audited[u.ID])
 		}
 	}
 }
@@ -666,5 +670,72 @@ func killImporter(t *testing.T, url string, lines []string, read int) {
 	err := cmd.Wait()
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
 		t.Fatalf("the importer ended by itself: %v\n%s", err, &rest)
+	}
+}
+
+// manyRows is a file that is made while it is read. It looks at the heap now and then.
+type manyRows struct {
+	rows, next int
+	text       []byte
+	most       uint64
+}
+
+func (m *manyRows) Read(p []byte) (int, error) {
+	if len(m.text) == 0 && m.next == m.rows {
+		return 0, io.EOF
+	}
+	for ; len(m.text) < len(p) && m.next < m.rows; m.next++ {
+		if m.next%(m.rows/20) == 0 {
+			m.most = max(m.most, liveHeap())
+		}
+		switch m.next % 3 {
+		case 0:
+			m.text = fmt.Appendf(m.text, "{\"email\":\"nobody\",\"bio\":%q}\n", strings.Repeat("x", 500)) // refused before
+		case 1:
+			m.text = fmt.Appendf(m.text, "{\"email\":\"person%d@example.org\",\"bio\":%q}\n", m.next/6, strings.Repeat("x", 500)) // every second is taken
+		default:
+			m.text = fmt.Appendf(m.text, "{\"email\":\"other%d@example.org\",\"bio\":%q,\"preferences\":{\"a\":%q}}\n", m.next, strings.Repeat("x", 500), strings.Repeat("y", 500))
+		}
+	}
+	n := copy(p, m.text)
+	m.text = m.text[:copy(m.text, m.text[n:])]
+	return n, nil
+}
+
+func liveHeap() uint64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
+
+// TestImportUsers_Memory holds that what an import keeps in memory does not grow with the file, a few bytes
+// of each row in a dry run aside. It is not parallel, since others would allocate meanwhile.
+//
+//nolint:paralleltest // See above.
+func TestImportUsers_Memory(t *testing.T) {
+	rows := 20_000 // 14 MB
+	if os.Getenv("REVIEWPOINT_TEST_LONG") == "1" {
+		rows = 1_000_000
+	}
+	for name, s := range map[string]*models.Store{"sqlite": models.OpenTest(t), "postgres": open(t, postgresURL(t))} {
+		for _, dry := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/dry=%t", name, dry), func(t *testing.T) {
+				before := liveHeap()
+				file := &manyRows{rows: rows}
+				report := must(s.ImportUsers(models.AsSystem(t.Context(), "test"), file, models.ImportOptions{Format: models.ImportJSONLines, BatchSize: 500, DryRun: dry}))(t)
+				if report.Read != rows || report.Refused < rows/2-1 || report.Refused > rows/2+1 {
+					t.Errorf("%d read, %d refused", report.Read, report.Refused)
+				}
+				grown, bound := int64(file.most)-int64(before), int64(4<<20)
+				if dry {
+					bound += 40 * int64(rows) / 2
+				}
+				t.Logf("%d KiB more", grown>>10)
+				if grown > bound {
+					t.Errorf("%d KiB more are in use during the import, want at most %d", grown>>10, bound>>10)
+				}
+			})
+		}
 	}
 }
