@@ -14,11 +14,3 @@ func WithStatements(tell func(query string, args []driver.NamedValue)) Option {
 		return nil
 	}
 }
-
-// WithTold tells of each statement that the store sends, BEGIN and COMMIT included.
-func WithTold(tell func(query string)) Option {
-	return func(o *options) error {
-		o.database.Before = tell
-		return nil
-	}
-}

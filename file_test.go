@@ -2,6 +2,7 @@ package models_test
 
 import (
 	"context"
+	"database/sql/driver"
 	stdsql "database/sql"
 	"errors"
 	"fmt"
@@ -260,7 +261,7 @@ func TestCreateFiles_Statements(t *testing.T) {
 	t.Parallel()
 	eachURL(t, func(t *testing.T, url string) {
 		var sent []string
-		s := open(t, url, models.CheapHashing, models.WithTold(func(query string) { sent = append(sent, query) }))
+		s := open(t, url, models.CheapHashing, models.WithStatements(func(query string, _ []driver.NamedValue) { sent = append(sent, query) }))
 		must(s.Migrate(t.Context()))(t)
 		ctx := models.AsSystem(t.Context(), "test")
 		u := must(newUser(s).Save(ctx))(t)

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	stdsql "database/sql"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,7 +89,8 @@ const (
 // A row that cannot be imported is refused with its line and the reason, and the others go on: a value
 // that is none, a row longer than 1 MiB, an address that an account or an earlier row has. Accounts are never
 // changed. A column that is not known is an error before anything is read; on a line of JSON it refuses the
-// row. So is a row of CSV that is longer than 1 MiB, after which nobody knows where the next begins.
+// row. So is a row of CSV that is longer than 1 MiB, or has a quote within quotes that is not doubled, or one
+// that is never closed: nobody knows where the next row begins.
 //
 // Each batch is one transaction, with the rows of the audit trail. When it fails, or ctx ends, or the
 // process is killed, whole batches are there; the report says how far it came. The same file may be
@@ -296,10 +296,11 @@ func (i *userImport) run(ctx context.Context, r io.Reader) error {
 	if err := i.allowed(ctx, 1<<importColumn(user.FieldEmail)); err != nil { // before anything is read
 		return err
 	}
+	lines := bufio.NewReaderSize(r, 64<<10)
 	var source importSource
 	switch i.opts.Format {
 	case ImportCSV:
-		rows, err := newCSVRows(r)
+		rows, err := newCSVRows(lines)
 		if err != nil {
 			return err
 		}
@@ -308,7 +309,7 @@ func (i *userImport) run(ctx context.Context, r io.Reader) error {
 		}
 		source = rows
 	case ImportJSONLines:
-		source = &jsonRows{r: bufio.NewReaderSize(r, 64<<10)}
+		source = &jsonRows{importLines{r: lines}}
 	default:
 		return fmt.Errorf("ImportUsers: there is no format %d", i.opts.Format)
 	}
@@ -720,7 +721,7 @@ func (i *userImport) inserted(ctx context.Context, query string, args []any, row
 }
 
 const importPostgres = `WITH given AS (
-	SELECT * FROM unnest($3::timestamptz[], $4::uuid[], $5::text[], $6::text[], $7::bool[], $8::bool[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[])
+	SELECT created_at, public_id, email, hashed_password, is_active, is_admin, name, bio, avatar_url, preferences, changes, place FROM unnest($3::timestamptz[], $4::uuid[], $5::text[], $6::text[], $7::bool[], $8::bool[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[])
 		WITH ORDINALITY AS given (created_at, public_id, email, hashed_password, is_active, is_admin, name, bio, avatar_url, preferences, changes, place)
 ), made AS (
 	INSERT INTO users (created_at, updated_at, public_id, email, hashed_password, is_active, is_admin, is_deleted, name, bio, avatar_url, preferences)
@@ -807,37 +808,86 @@ func (a *pgArray) optional(value stdsql.NullString) {
 
 func (a *pgArray) String() string { return string(*a) + "}" }
 
-// csvRows reads CSV.
+// importLines reads lines, with what ends them.
+type importLines struct {
+	r    *bufio.Reader
+	line int
+	text []byte
+	cut  bool // the line goes on
+}
+
+// read reads a line, and reports whether it is whole. Of one that is too long it reads no more than that.
+func (l *importLines) read() (whole bool, err error) {
+	if l.line == 0 {
+		if begin, _ := l.r.Peek(3); string(begin) == "\uFEFF" { // What could not be read is told later.
+			if _, err := l.r.Discard(3); err != nil {
+				return false, err
+			}
+		}
+	}
+	l.line++
+	l.text = l.text[:0]
+	for {
+		part, err := l.r.ReadSlice('\n')
+		l.text = append(l.text, part...)
+		switch {
+		case len(l.text) > importLine:
+			l.cut = errors.Is(err, bufio.ErrBufferFull)
+			return false, nil
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case err != nil && (!errors.Is(err, io.EOF) || len(l.text) == 0):
+			return false, err
+		}
+		return true, nil
+	}
+}
+
+// skip skips the rest of a line that is too long.
+func (l *importLines) skip() error {
+	for l.cut {
+		_, err := l.r.ReadSlice('\n')
+		l.cut = errors.Is(err, bufio.ErrBufferFull)
+		if err != nil && !l.cut && !errors.Is(err, io.EOF) {
+			return err
+		}
+	}
+	return nil
+}
+
+// csvRows reads CSV. encoding/csv makes LF of a CRLF in a value, and goes on in the midst of a row after
+// one with a stray quote, which might make an account of the lines in somebody's bio.
 type csvRows struct {
-	csv     *csv.Reader
-	bounded *boundedReader
+	importLines
+
+	begin   int // line of the row
+	size    int
+	value   []byte // all values of the row, less the quotes around them
+	ends    []int
 	columns []int
 	given   uint
 }
 
-var errImportLine = errors.New("a row is longer than 1 MiB, perhaps for a quote that is never closed")
+// After these nobody knows where the next row begins.
+var (
+	errImportLine    = errors.New("a row is longer than 1 MiB, perhaps for a quote that is never closed")
+	errImportQuote   = errors.New("a quote within quotes is not doubled")
+	errImportNoQuote = errors.New("a quote is never closed")
+)
 
 // newCSVRows reads the header. Its errors do not quote it: without a header it is a row.
-func newCSVRows(r io.Reader) (*csvRows, error) {
-	buffered := bufio.NewReaderSize(r, 64<<10)
-	if err := skipBOM(buffered); err != nil {
-		return nil, err
-	}
-	rows := &csvRows{bounded: &boundedReader{r: buffered, left: importLine}}
-	rows.csv = csv.NewReader(rows.bounded)
-	rows.csv.ReuseRecord, rows.csv.FieldsPerRecord = true, -1
-	header, err := rows.csv.Read()
-	malformed, isMalformed := errors.AsType[*csv.ParseError](err)
+func newCSVRows(r *bufio.Reader) (*csvRows, error) {
+	rows := &csvRows{importLines: importLines{r: r}}
+	_, err := rows.row()
 	switch {
-	case isMalformed:
-		return nil, validation.New(ent.TypeUser, "header", malformed.Err.Error())
 	case errors.Is(err, io.EOF):
 		return nil, validation.New(ent.TypeUser, "header", "is missing: the first line names the columns, of "+importNames)
 	case err != nil:
 		return nil, fmt.Errorf("read the header: %w", err)
 	}
-	for n, name := range header {
-		column := importColumn(strings.TrimSpace(name))
+	names := string(rows.value)
+	for n := range rows.ends {
+		column := importColumn(strings.TrimSpace(rows.cell(names, n)))
 		switch {
 		case column < 0:
 			return nil, validation.New(ent.TypeUser, "header", fmt.Sprintf("column %d is none of %s", n+1, importNames))
@@ -853,62 +903,126 @@ func newCSVRows(r io.Reader) (*csvRows, error) {
 	return rows, nil
 }
 
-func skipBOM(r *bufio.Reader) error {
-	if begin, _ := r.Peek(3); string(begin) != "\uFEFF" { // What could not be read is told later.
-		return nil
+// cell is the nth of the values of a row.
+func (c *csvRows) cell(values string, n int) string {
+	if n == 0 {
+		return values[:c.ends[0]]
 	}
-	_, err := r.Discard(3)
-	return err
+	return values[c.ends[n-1]:c.ends[n]]
 }
 
 func (c *csvRows) next(row *importRow) (*RefusedRow, error) {
-	c.bounded.left = importLine
-	record, err := c.csv.Read()
-	if malformed, ok := errors.AsType[*csv.ParseError](err); ok {
-		return &RefusedRow{malformed.StartLine, "", "is no CSV: " + malformed.Err.Error()}, nil
-	}
-	if err != nil {
+	strayQuote, err := c.row()
+	row.line = c.begin
+	switch {
+	case errors.Is(err, errImportLine), errors.Is(err, errImportQuote), errors.Is(err, errImportNoQuote):
+		return nil, fmt.Errorf("the row on line %d: %w", c.begin, err)
+	case err != nil:
 		return nil, err
+	case strayQuote:
+		return &RefusedRow{c.begin, "", "has a quote in a value without quotes around it"}, nil
+	case len(c.ends) != len(c.columns):
+		return &RefusedRow{c.begin, "", fmt.Sprintf("has %d values, and the header %d", len(c.ends), len(c.columns))}, nil
 	}
-	row.line, _ = c.csv.FieldPos(0)
-	if len(record) != len(c.columns) {
-		return &RefusedRow{row.line, "", fmt.Sprintf("has %d values, and the header %d", len(record), len(c.columns))}, nil
-	}
-	for n, value := range record {
+	values := string(c.value)
+	for n, column := range c.columns {
+		value := c.cell(values, n)
 		if value == "" {
 			continue
 		}
-		if refused := row.set(c.columns[n], value); refused != nil {
+		if refused := row.set(column, value); refused != nil {
 			return refused, nil
 		}
 	}
 	return nil, nil //nolint:nilnil // The row is fine.
 }
 
-// boundedReader fails when more is read for a row than one may have.
-type boundedReader struct {
-	r    io.Reader
-	left int
+// row reads the values of a row, and reports whether there is a quote where none belongs.
+func (c *csvRows) row() (strayQuote bool, err error) {
+	c.value, c.ends, c.size = c.value[:0], c.ends[:0], 0
+	for {
+		err := c.more()
+		c.begin = c.line
+		if err != nil {
+			return false, err
+		}
+		if len(withoutLineEnd(c.text)) > 0 {
+			break
+		}
+		c.size = 0
+	}
+	for rest := c.text; ; rest = rest[1:] {
+		if len(rest) > 0 && rest[0] == '"' {
+			if rest, err = c.quoted(rest[1:]); err != nil {
+				return false, err
+			}
+		} else {
+			value := withoutLineEnd(rest)
+			if comma := bytes.IndexByte(value, ','); comma >= 0 {
+				value = value[:comma]
+			}
+			strayQuote = strayQuote || bytes.IndexByte(value, '"') >= 0
+			c.value = append(c.value, value...)
+			rest = rest[len(value):]
+		}
+		c.ends = append(c.ends, len(c.value))
+		if len(withoutLineEnd(rest)) == 0 {
+			return strayQuote, nil
+		}
+		if rest[0] != ',' {
+			return false, errImportQuote
+		}
+	}
 }
 
-func (b *boundedReader) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, errImportLine
+// quoted reads a value up to the quote that closes it, and returns the rest of the line.
+func (c *csvRows) quoted(rest []byte) ([]byte, error) {
+	for {
+		quote := bytes.IndexByte(rest, '"')
+		if quote < 0 {
+			c.value = append(c.value, rest...)
+			err := c.more()
+			if errors.Is(err, io.EOF) {
+				err = errImportNoQuote
+			}
+			if err != nil {
+				return nil, err
+			}
+			rest = c.text
+			continue
+		}
+		c.value = append(c.value, rest[:quote]...)
+		rest = rest[quote+1:]
+		if len(rest) == 0 || rest[0] != '"' {
+			return rest, nil
+		}
+		c.value = append(c.value, '"')
+		rest = rest[1:]
 	}
-	n, err := b.r.Read(p)
-	b.left -= n
-	return n, err
+}
+
+// more reads another line of the row.
+func (c *csvRows) more() error {
+	whole, err := c.read()
+	c.size += len(c.text)
+	if err == nil && (!whole || c.size > importLine) {
+		return errImportLine
+	}
+	return err
+}
+
+func withoutLineEnd(line []byte) []byte {
+	return bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
 }
 
 // jsonRows reads JSON lines.
-type jsonRows struct {
-	r    *bufio.Reader
-	line int
-	text []byte
-}
+type jsonRows struct{ importLines }
 
 func (j *jsonRows) next(row *importRow) (*RefusedRow, error) {
 	for {
+		if err := j.skip(); err != nil {
+			return nil, err
+		}
 		whole, err := j.read()
 		if err != nil {
 			return nil, err
@@ -922,31 +1036,6 @@ func (j *jsonRows) next(row *importRow) (*RefusedRow, error) {
 		case len(bytes.TrimSpace(j.text)) > 0:
 			return j.object(row), nil
 		}
-	}
-}
-
-// read reads a line, and reports whether it is one that is not too long.
-func (j *jsonRows) read() (whole bool, err error) {
-	if j.line == 0 {
-		if err := skipBOM(j.r); err != nil {
-			return false, err
-		}
-	}
-	j.line++
-	j.text = j.text[:0]
-	for size := 0; ; {
-		part, err := j.r.ReadSlice('\n')
-		size += len(part)
-		if size <= importLine {
-			j.text = append(j.text, part...)
-		}
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-			continue
-		case err != nil && (!errors.Is(err, io.EOF) || size == 0):
-			return false, err
-		}
-		return size <= importLine, nil
 	}
 }
 

@@ -26,8 +26,9 @@ const methods = `
 | ListFiles, DeleteFiles (to others there are none) | no viewer | no | yes | hidden | yes | yes |
 | RevokeAllTokens, ExportSubject | no viewer | no | yes | no | yes | yes |
 | SetPassword, DeactivateUser, ReactivateUser, SoftDeleteUser, RestoreUser, AnonymizeUser, RecordLogin | no viewer | no | no | no | yes | yes |
+| ImportUsers | no viewer | no | no | no | yes | yes |
 | UpsertUser (of an account that is there) | no viewer | no | yes | no | yes | yes |
-| UpsertUser of a new account, PurgeExpired | no viewer | no | no | no | no | yes |
+| UpsertUser of a new account, ImportUsers with hashed_password, PurgeExpired | no viewer | no | no | no | no | yes |
 `
 
 func TestMethods_InReadme(t *testing.T) {
@@ -121,6 +122,14 @@ func (w *world) calls(t *testing.T, ctx context.Context) map[string]call {
 		}),
 		"UpsertUser of a new account": changes(func(ctx context.Context) error {
 			_, err := w.UpsertUser(ctx, "new@example.org", func(m *ent.UserMutation) { m.SetName("New") })
+			return err
+		}),
+		"ImportUsers": changes(func(ctx context.Context) error {
+			_, err := w.ImportUsers(ctx, strings.NewReader("email\nnew@example.org\n"), models.ImportOptions{})
+			return err
+		}),
+		"ImportUsers with hashed_password": changes(func(ctx context.Context) error {
+			_, err := w.ImportUsers(ctx, strings.NewReader("email,hashed_password\nnew@example.org,!\n"), models.ImportOptions{})
 			return err
 		}),
 		"PurgeExpired": changes(func(ctx context.Context) error {

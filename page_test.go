@@ -3,6 +3,7 @@ package models_test
 import (
 	"cmp"
 	"context"
+	"database/sql/driver"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -337,7 +338,7 @@ func TestListFiles_Statements(t *testing.T) {
 	t.Parallel()
 	eachURL(t, func(t *testing.T, url string) {
 		var sent []string
-		s := open(t, url, models.CheapHashing, models.WithTold(func(query string) { sent = append(sent, query) }))
+		s := open(t, url, models.CheapHashing, models.WithStatements(func(query string, _ []driver.NamedValue) { sent = append(sent, query) }))
 		must(s.Migrate(t.Context()))(t)
 		ctx := models.AsSystem(t.Context(), "test")
 		owner, other, admin := must(newUser(s).Save(ctx))(t), must(newUser(s).Save(ctx))(t), must(newUser(s).SetIsAdmin(true).Save(ctx))(t)

@@ -473,3 +473,37 @@ func TestHasher_ReleasesAfterPanic(t *testing.T) {
 		t.Error("the memory was not given back")
 	}
 }
+
+// TestKnown holds that a hash is known if a password can match it, and not if none can.
+func TestKnown(t *testing.T) {
+	t.Parallel()
+	h := newHasher(t, Params{64, 1, 1}, 64)
+	made, err := h.Hash(t.Context(), "a long horse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	generated, err := bcrypt.GenerateFromPassword([]byte("a long horse"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := string(generated)
+	for _, encoded := range []string{made, old, "$2b" + old[3:], "$2y" + old[3:]} {
+		if matches, _, err := h.Verify(t.Context(), encoded, "a long horse"); !matches || err != nil || !Known(encoded) {
+			t.Errorf("%s: it matches: %t, %v, and is known: %t", encoded, matches, err, Known(encoded))
+		}
+	}
+	for _, encoded := range []string{
+		"", None, "hunter2", "$", "$2", "$2b$12$", "$5$rounds=5000$salt$hash", "pbkdf2_sha256$600000$salt$hash",
+		made + "=", " " + made, "$argon2i" + made[len("$argon2id"):], strings.Replace(made, "m=64", "m=4194304", 1),
+		old + "x", old[:59], "$2$" + old[3:], "$2b$99" + old[6:], "$2b$17" + old[6:], "$2b$03" + old[6:], old[:59] + "!",
+	} {
+		if matches, _, _ := h.Verify(t.Context(), encoded, "a long horse"); matches || Known(encoded) {
+			t.Errorf("%q: it matches: %t, and is known: %t", encoded, matches, Known(encoded))
+		}
+	}
+	for _, encoded := range []string{"$2x" + old[3:], old[:6] + "." + old[7:], "$2b." + old[4:]} { // which Verify takes for others
+		if Known(encoded) {
+			t.Errorf("%q is known", encoded)
+		}
+	}
+}
