@@ -2,8 +2,8 @@ package models_test
 
 import (
 	"context"
-	"database/sql/driver"
 	stdsql "database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math"
