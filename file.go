@@ -6,12 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unsafe"
 
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql"
@@ -21,6 +19,7 @@ import (
 	"github.com/reviewpoint/models/ent"
 	"github.com/reviewpoint/models/ent/file"
 	"github.com/reviewpoint/models/internal/policy"
+	"github.com/reviewpoint/models/internal/row"
 	"github.com/reviewpoint/models/internal/validation"
 )
 
@@ -108,7 +107,7 @@ func refuse(field string, cause error, err *error) bool {
 }
 
 func (s *Store) newFiles(now time.Time, userID int, files []NewFile) []*ent.File {
-	made, nodes := s.fileNodes(len(files)), make([]*ent.File, len(files))
+	made, nodes := s.File.Nodes(len(files)), make([]*ent.File, len(files))
 	for i, f := range files {
 		node := &made[i]
 		node.CreatedAt, node.UpdatedAt, node.PublicID = now, now, file.DefaultPublicID()
@@ -154,7 +153,11 @@ func (s *Store) insertFiles(ctx context.Context, v Viewer, nodes []*ent.File) er
 			n, err = s.insertReturning(ctx, insertFilePostgres, args, nodes)
 		}
 	case sqlite:
-		n, err = s.insertReturning(ctx, insertFilesSQLite, append(args, fileTuples(nodes), account, v.Admin), nodes)
+		tuples, failed := fileTuples(nodes)
+		if failed != nil {
+			return failed
+		}
+		n, err = s.insertReturning(ctx, insertFilesSQLite, append(args, tuples, account, v.Admin), nodes)
 	default:
 		n, err = s.insertReturning(ctx, insertFilesPostgres, append(append(args, fileArrays(nodes)...), account, v.Admin), nodes)
 	}
@@ -200,39 +203,13 @@ func (s *Store) insertFile(ctx context.Context, args []any, node *ent.File) (int
 }
 
 // fileTuples is what the rows differ in, as JSON.
-func fileTuples(nodes []*ent.File) string {
-	out := make([]byte, 0, 128*len(nodes))
+func fileTuples(nodes []*ent.File) (string, error) {
+	tuples := make([][4]any, len(nodes))
 	for i, node := range nodes {
-		out = append(out, ",[\""...)
-		if i == 0 {
-			out[0] = '['
-		}
-		out = append(out, node.PublicID.String()...)
-		out = append(out, "\","...)
-		out = appendText(out, node.Filename)
-		out = append(out, ',')
-		out = appendText(out, node.ContentType)
-		out = append(out, ',')
-		out = strconv.AppendInt(out, node.Size, 10)
-		out = append(out, ']')
+		tuples[i] = [4]any{node.PublicID, node.Filename, node.ContentType, node.Size}
 	}
-	return string(append(out, ']'))
-}
-
-// appendText appends valid text as JSON.
-func appendText(out []byte, s string) []byte {
-	out = append(out, '"')
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			out = append(out, '\\', c)
-		case c < ' ':
-			out = fmt.Appendf(out, "\\u%04x", c)
-		default:
-			out = append(out, c)
-		}
-	}
-	return append(out, '"')
+	out, err := json.Marshal(tuples)
+	return string(out), err
 }
 
 func fileArrays(nodes []*ent.File) []any {
@@ -342,7 +319,7 @@ const (
 )
 
 const (
-	selectFiles = "SELECT id, created_at, updated_at, public_id, filename, content_type, size, user_id FROM files WHERE "
+	selectFiles = ent.SelectFile + " WHERE "
 	ofUser      = "user_id = $1"
 	ofViewer    = "user_id = $1 AND EXISTS (SELECT 1 FROM users WHERE id = $1 AND NOT is_deleted)"
 	newestFirst = " ORDER BY created_at DESC, id DESC LIMIT "
@@ -415,25 +392,20 @@ func (s *Store) filesFrom(ctx context.Context, w walk, which, owner int) ([]*ent
 }
 
 // scanFiles returns the files that a query answers, at most so many.
-func (s *Store) scanFiles(ctx context.Context, most int, query string, args ...any) (files []*ent.File, err error) {
-	var rows sql.Rows
-	if err := s.db.Query(ctx, query, args, &rows); err != nil {
+func (s *Store) scanFiles(ctx context.Context, most int, query string, args ...any) ([]*ent.File, error) {
+	var made []ent.File // by the page, which costs less than one by one
+	files := make([]*ent.File, 0, min(most, DefaultPageLimit+1))
+	err := s.db.Read(ctx, query, args, func(r *row.Row) error {
+		if len(made) == 0 {
+			made = s.File.Nodes(min(most-len(files), DefaultPageLimit+1))
+		}
+		files, made = append(files, &made[0]), made[1:]
+		return files[len(files)-1].Scan(r)
+	})
+	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	var made []ent.File
-	files = make([]*ent.File, 0, min(most, DefaultPageLimit+1))
-	for rows.Next() {
-		if len(made) == 0 {
-			made = s.fileNodes(min(most-len(files), DefaultPageLimit+1))
-		}
-		f := &made[0]
-		if err := rows.Scan(&f.ID, &f.CreatedAt, &f.UpdatedAt, &f.PublicID, &f.Filename, &f.ContentType, &f.Size, &f.UserID); err != nil {
-			return nil, err
-		}
-		files, made = append(files, f), made[1:]
-	}
-	return files, rows.Err()
+	return files, nil
 }
 
 func (s *Store) countFiles(ctx context.Context, which, owner int) (*int, error) {
@@ -446,17 +418,6 @@ func (s *Store) countFiles(ctx context.Context, which, owner int) (*int, error) 
 		args = []any{owner}
 	}
 	return &total, s.ask(ctx, fileLists[s.Dialect()][which].count, args, &total)
-}
-
-// fileNodes returns nodes of the store's client, which only generated code can give them.
-func (s *Store) fileNodes(n int) []ent.File {
-	nodes := make([]ent.File, n)
-	client := reflect.ValueOf(s.File).Elem().Field(0)
-	config := reflect.NewAt(client.Type(), unsafe.Pointer(s.File)).Elem() // FileClient and File begin with the same struct.
-	for i := range nodes {
-		reflect.NewAt(client.Type(), unsafe.Pointer(&nodes[i])).Elem().Set(config)
-	}
-	return nodes
 }
 
 // DeleteFiles deletes the files of a user that have one of the names, all that have it, and returns which
