@@ -170,7 +170,11 @@ func (w wrong) Page(ctx context.Context, after place) (any, error) {
 	return answer, err
 }
 
-func (w wrong) RecordLogin(context.Context, int, time.Time) (bool, error) { return true, nil }
+// RecordLogin only looks whether there is such a user.
+func (w wrong) RecordLogin(ctx context.Context, id int, _ time.Time) (bool, error) {
+	u, err := w.UserByID(ctx, id)
+	return u != nil, err
+}
 
 func (w wrong) InsertFile(ctx context.Context, userID int, file NewFile) (int, error) {
 	file.Size++
