@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"encoding/xml"
 	"errors"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -59,6 +61,45 @@ func TestReport(t *testing.T) {
 				t.Error("the chart does not say whose it is, or is not shown")
 			}
 		})
+	}
+}
+
+// The benchmark leaves nothing on a server that was there, and tells nobody how to get in.
+func TestServerThatIsThere(t *testing.T) {
+	t.Parallel()
+	server, err := cluster.Start()
+	if errors.Is(err, cluster.ErrNone) && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	u, err := url.Parse(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := u.User.Password()
+	folder := t.TempDir()
+	var output strings.Builder
+	args := append([]string{"-db", "postgres", "-postgres", server.URL(), "-only", "check hit", "-out", folder}, short...)
+	if err := run(t.Context(), args, &output, &output); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(output.String()+read(t, filepath.Join(folder, "README.md")), password) {
+		t.Error("the password is shown")
+	}
+	if strings.Contains(output.String(), "by id") {
+		t.Error("what was not selected was measured")
+	}
+	db, err := sql.Open("postgres", server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	var left int
+	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_database WHERE datname LIKE 'reviewpoint%'").Scan(&left); err != nil || left != 0 {
+		t.Errorf("there are %d databases left, %v", left, err)
 	}
 }
 
@@ -129,7 +170,11 @@ func (w wrong) Page(ctx context.Context, after place) (any, error) {
 	return answer, err
 }
 
-func (w wrong) RecordLogin(context.Context, int, time.Time) (bool, error) { return true, nil }
+// RecordLogin only looks whether there is such a user.
+func (w wrong) RecordLogin(ctx context.Context, id int, _ time.Time) (bool, error) {
+	u, err := w.UserByID(ctx, id)
+	return u != nil, err
+}
 
 func (w wrong) InsertFile(ctx context.Context, userID int, file NewFile) (int, error) {
 	file.Size++

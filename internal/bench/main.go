@@ -128,9 +128,9 @@ func (c config) sqlite(ctx context.Context, stderr io.Writer) (tables []*table, 
 func (c config) postgreSQL(ctx context.Context, stderr io.Writer) (tables []*table, settings string, err error) {
 	server := c.postgres
 	if server == "" {
-		throwaway, err := cluster.Start()
-		if err != nil {
-			return nil, "", err
+		throwaway, noServer := cluster.Start()
+		if noServer != nil {
+			return nil, "", noServer
 		}
 		defer func() { err = errors.Join(err, throwaway.Close()) }()
 		server = throwaway.URL()
