@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reviewpoint/models"
 	"github.com/reviewpoint/models/internal/cluster"
 )
 
@@ -176,7 +177,7 @@ func (w wrong) RecordLogin(ctx context.Context, id int, _ time.Time) (bool, erro
 	return u != nil, err
 }
 
-func (w wrong) InsertFile(ctx context.Context, userID int, file NewFile) (int, error) {
+func (w wrong) InsertFile(ctx context.Context, userID int, file models.NewFile) (int, error) {
 	file.Size++
 	return w.contender.InsertFile(ctx, userID, file)
 }

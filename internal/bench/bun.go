@@ -66,14 +66,14 @@ func (b *bunDB) UsersWithFiles(ctx context.Context, after int) (any, error) {
 	return users, err
 }
 
-func (b *bunDB) InsertFile(ctx context.Context, userID int, file NewFile) (int, error) {
+func (b *bunDB) InsertFile(ctx context.Context, userID int, file models.NewFile) (int, error) {
 	f := newFile(userID, file)
 	_, err := b.NewInsert().Model(f).Exec(ctx)
 	return f.ID, err
 }
 
 // InsertFiles is one statement, and so one transaction.
-func (b *bunDB) InsertFiles(ctx context.Context, userID int, files []NewFile) (int, error) {
+func (b *bunDB) InsertFiles(ctx context.Context, userID int, files []models.NewFile) (int, error) {
 	rows := newFiles(userID, files)
 	_, err := b.NewInsert().Model(&rows).Exec(ctx)
 	return rows[len(rows)-1].ID, err

@@ -31,8 +31,8 @@ type reader interface {
 }
 
 type writer interface {
-	InsertFile(ctx context.Context, userID int, file NewFile) (id int, err error) // with its id
-	InsertFiles(ctx context.Context, userID int, files []NewFile) (lastID int, err error)
+	InsertFile(ctx context.Context, userID int, file models.NewFile) (id int, err error) // with its id
+	InsertFiles(ctx context.Context, userID int, files []models.NewFile) (lastID int, err error)
 	ImportUsers(ctx context.Context, list string) error // lines of e-mail address and name, the first a header
 	RecordLogin(ctx context.Context, id int, at time.Time) (found bool, err error)
 }
@@ -106,7 +106,7 @@ func now() time.Time {
 	return time.Now().UTC().Truncate(10 * time.Microsecond).Add(time.Microsecond)
 }
 
-func newFile(userID int, file NewFile) *File {
+func newFile(userID int, file models.NewFile) *File {
 	at := now()
 	return &File{
 		CreatedAt: at, UpdatedAt: at, PublicID: uuid.New(),
@@ -114,7 +114,7 @@ func newFile(userID int, file NewFile) *File {
 	}
 }
 
-func newFiles(userID int, files []NewFile) []*File {
+func newFiles(userID int, files []models.NewFile) []*File {
 	rows := make([]*File, len(files))
 	for i, file := range files {
 		rows[i] = newFile(userID, file)

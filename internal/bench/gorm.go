@@ -88,7 +88,7 @@ func (g *gormDB) UsersWithFiles(ctx context.Context, after int) (any, error) {
 	return users, err
 }
 
-func (g *gormDB) InsertFile(ctx context.Context, userID int, file NewFile) (int, error) {
+func (g *gormDB) InsertFile(ctx context.Context, userID int, file models.NewFile) (int, error) {
 	f := newFile(userID, file)
 	err := g.WithContext(ctx).Create(f).Error
 	return f.ID, err
@@ -97,7 +97,7 @@ func (g *gormDB) InsertFile(ctx context.Context, userID int, file NewFile) (int,
 // The batch that GORM's documentation shows.
 const gormBatch = 100
 
-func (g *gormDB) InsertFiles(ctx context.Context, userID int, files []NewFile) (int, error) {
+func (g *gormDB) InsertFiles(ctx context.Context, userID int, files []models.NewFile) (int, error) {
 	rows := newFiles(userID, files)
 	err := g.WithContext(ctx).CreateInBatches(rows, gormBatch).Error
 	return rows[len(rows)-1].ID, err

@@ -32,7 +32,7 @@ type keys struct {
 	ids          []int
 	places       []place
 	owner        int
-	files        []NewFile
+	files        []models.NewFile
 	list         string
 	at           time.Time // of a login; zero for now
 }
@@ -140,10 +140,10 @@ func (db *database) owned(k *keys) *keys {
 	return &own
 }
 
-func manyFiles() []NewFile {
-	files := make([]NewFile, batchSize)
+func manyFiles() []models.NewFile {
+	files := make([]models.NewFile, batchSize)
 	for i := range files {
-		files[i] = NewFile{Filename: fmt.Sprintf("Œuvre %d.pdf", i), ContentType: "application/pdf", Size: int64(i)}
+		files[i] = models.NewFile{Filename: fmt.Sprintf("Œuvre %d.pdf", i), ContentType: "application/pdf", Size: int64(i)}
 	}
 	return files
 }

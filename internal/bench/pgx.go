@@ -87,13 +87,13 @@ func (n *native) UsersWithFiles(ctx context.Context, after int) (any, error) {
 	return users, nil
 }
 
-func (n *native) InsertFile(ctx context.Context, userID int, file NewFile) (id int, err error) {
+func (n *native) InsertFile(ctx context.Context, userID int, file models.NewFile) (id int, err error) {
 	err = n.pool.QueryRow(ctx, insertFile+returningID, newFile(userID, file).values()...).Scan(&id)
 	return id, err
 }
 
 // InsertFiles sends all rows in one go. COPY would not answer their ids.
-func (n *native) InsertFiles(ctx context.Context, userID int, files []NewFile) (id int, err error) {
+func (n *native) InsertFiles(ctx context.Context, userID int, files []models.NewFile) (id int, err error) {
 	var batch pgx.Batch
 	for _, f := range newFiles(userID, files) {
 		batch.Queue(insertFile+returningID, f.values()...)

@@ -132,11 +132,11 @@ func (r *raw) insert(ctx context.Context, stmt *sql.Stmt, values ...any) (int, e
 	return int(id), err
 }
 
-func (r *raw) InsertFile(ctx context.Context, userID int, file NewFile) (int, error) {
+func (r *raw) InsertFile(ctx context.Context, userID int, file models.NewFile) (int, error) {
 	return r.insert(ctx, r.insertFile, newFile(userID, file).values()...)
 }
 
-func (r *raw) InsertFiles(ctx context.Context, userID int, files []NewFile) (id int, err error) {
+func (r *raw) InsertFiles(ctx context.Context, userID int, files []models.NewFile) (id int, err error) {
 	err = r.inTx(ctx, func(tx *sql.Tx) error {
 		stmt := tx.StmtContext(ctx, r.insertFile)
 		for _, f := range newFiles(userID, files) {

@@ -77,13 +77,13 @@ func (s *stockEnt) UsersWithFiles(ctx context.Context, after int) (any, error) {
 		WithFiles(func(query *stock.FileQuery) { query.Order(file.ByID()) }).All(ctx)
 }
 
-func (s *stockEnt) create(userID int, f NewFile) *stock.FileCreate {
+func (s *stockEnt) create(userID int, f models.NewFile) *stock.FileCreate {
 	at := now()
 	return s.File.Create().SetCreatedAt(at).SetUpdatedAt(at).
 		SetFilename(f.Filename).SetContentType(f.ContentType).SetSize(f.Size).SetUserID(userID)
 }
 
-func (s *stockEnt) InsertFile(ctx context.Context, userID int, f NewFile) (int, error) {
+func (s *stockEnt) InsertFile(ctx context.Context, userID int, f models.NewFile) (int, error) {
 	node, err := s.create(userID, f).Save(ctx)
 	if err != nil {
 		return 0, err
@@ -92,7 +92,7 @@ func (s *stockEnt) InsertFile(ctx context.Context, userID int, f NewFile) (int, 
 }
 
 // InsertFiles is one statement, and so one transaction.
-func (s *stockEnt) InsertFiles(ctx context.Context, userID int, files []NewFile) (int, error) {
+func (s *stockEnt) InsertFiles(ctx context.Context, userID int, files []models.NewFile) (int, error) {
 	nodes, err := s.File.MapCreateBulk(files, func(c *stock.FileCreate, i int) {
 		at := now()
 		c.SetCreatedAt(at).SetUpdatedAt(at).

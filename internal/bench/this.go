@@ -79,7 +79,7 @@ func (c *client) UsersWithFiles(ctx context.Context, after int) (any, error) {
 		WithFiles(func(query *ent.FileQuery) { query.Order(file.ByID()) }).All(ctx)
 }
 
-func (c *client) InsertFile(ctx context.Context, userID int, f NewFile) (int, error) {
+func (c *client) InsertFile(ctx context.Context, userID int, f models.NewFile) (int, error) {
 	return idOf(c.store.File.Create().SetFilename(f.Filename).SetContentType(f.ContentType).SetSize(f.Size).SetUserID(userID).Save(ctx))
 }
 
@@ -97,7 +97,7 @@ func lastOf(files []*ent.File, err error) (int, error) {
 	return files[len(files)-1].ID, nil
 }
 
-func (c *client) InsertFiles(ctx context.Context, userID int, files []NewFile) (int, error) {
+func (c *client) InsertFiles(ctx context.Context, userID int, files []models.NewFile) (int, error) {
 	return lastOf(c.store.File.MapCreateBulk(files, func(create *ent.FileCreate, i int) {
 		create.SetFilename(files[i].Filename).SetContentType(files[i].ContentType).SetSize(files[i].Size).SetUserID(userID)
 	}).Save(ctx))
@@ -130,13 +130,13 @@ func (c *client) RecordLogin(ctx context.Context, id int, at time.Time) (bool, e
 // methods is the store's own methods; what it has none for goes through the client.
 type methods struct {
 	client
-	store   Store
+	store   *models.Store
 	cursors map[int]string // of ListFiles
 }
 
 func newMethods(ctx context.Context, t target) (contender, error) {
 	store, err := models.Open(ctx, t.url, models.WithMaxConns(t.conns))
-	return &methods{client: client{store}, store: Store{store}, cursors: make(map[int]string)}, err
+	return &methods{client: client{store}, store: store, cursors: make(map[int]string)}, err
 }
 
 func (m *methods) TokenRevoked(ctx context.Context, jti string) (bool, error) {
@@ -180,7 +180,7 @@ func (m *methods) Page(ctx context.Context, after place) (any, error) {
 		}
 		m.cursors[after.id] = cursor
 	}
-	list, err := m.store.ListFiles(ctx, FileFilter{UserID: after.userID}, PageRequest{Limit: pageSize, After: cursor})
+	list, err := m.store.ListFiles(ctx, models.FileFilter{UserID: after.userID}, models.PageRequest{Limit: pageSize, After: cursor})
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +190,7 @@ func (m *methods) Page(ctx context.Context, after place) (any, error) {
 // turnTo turns the pages up to the place.
 func (m *methods) turnTo(ctx context.Context, after place) (cursor string, err error) {
 	for {
-		list, err := m.store.ListFiles(ctx, FileFilter{UserID: after.userID}, PageRequest{Limit: pageSize, After: cursor})
+		list, err := m.store.ListFiles(ctx, models.FileFilter{UserID: after.userID}, models.PageRequest{Limit: pageSize, After: cursor})
 		if err != nil {
 			return "", err
 		}
@@ -204,16 +204,16 @@ func (m *methods) turnTo(ctx context.Context, after place) (cursor string, err e
 	}
 }
 
-func (m *methods) InsertFile(ctx context.Context, userID int, f NewFile) (int, error) {
-	return lastOf(m.store.CreateFiles(ctx, userID, []NewFile{f}))
+func (m *methods) InsertFile(ctx context.Context, userID int, f models.NewFile) (int, error) {
+	return lastOf(m.store.CreateFiles(ctx, userID, []models.NewFile{f}))
 }
 
-func (m *methods) InsertFiles(ctx context.Context, userID int, files []NewFile) (int, error) {
+func (m *methods) InsertFiles(ctx context.Context, userID int, files []models.NewFile) (int, error) {
 	return lastOf(m.store.CreateFiles(ctx, userID, files))
 }
 
 func (m *methods) ImportUsers(ctx context.Context, list string) error {
-	_, err := m.store.ImportUsers(ctx, strings.NewReader(list), ImportOptions{})
+	_, err := m.store.ImportUsers(ctx, strings.NewReader(list), models.ImportOptions{})
 	return err
 }
 
