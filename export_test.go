@@ -52,3 +52,8 @@ func WithTold(tell func(query string)) Option {
 		return nil
 	}
 }
+
+// IDsFrom gives nodes the ids that a query answers with their public ids.
+func (s *Store) IDsFrom(ctx context.Context, query string, nodes []*ent.File) (int, error) {
+	return s.insertReturning(ctx, query, []any{}, nodes)
+}
