@@ -14,3 +14,8 @@ func WithStatements(tell func(query string, args []driver.NamedValue)) Option {
 		return nil
 	}
 }
+
+// IDsFrom gives nodes the ids that a query answers with their public ids.
+func (s *Store) IDsFrom(ctx context.Context, query string, nodes []*ent.File) (int, error) {
+	return s.insertReturning(ctx, query, []any{}, nodes)
+}

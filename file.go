@@ -30,13 +30,14 @@ type NewFile struct {
 	Size        int64  // bytes
 }
 
-// fileBatch is how many files go in one statement. With names as long as they may be it is a message of
-// at most 35 MB, where PostgreSQL takes 1 GB and SQLite 1 GB.
+// fileBatch is how many files go in one statement. With texts as long as they may be, each character
+// escaped, that is at most 35 MB, where both databases take 1 GB.
 const fileBatch = 10_000
 
 // CreateFiles records files of a user, any number, all of them or none, and returns them in the order
 // given, which is that of their ids; they have one created_at. Up to 10,000 are one statement in one round
-// trip; more are one transaction. They are all in memory, at about 1 KB each.
+// trip; more are one transaction of such statements. What is returned takes about 250 bytes a file beside
+// its texts, and a statement at most 35 MB.
 //
 // A person may for the own account, administrators and the system for any, also for one that is disabled or
 // deleted; others get ErrForbidden, as does whoever has no account that is in use. It returns
@@ -117,7 +118,8 @@ func (s *Store) newFiles(now time.Time, userID int, files []NewFile) []*ent.File
 	return nodes
 }
 
-// Whose account must be in use (0 for nobody's), and be an administrator's, stands in the statement: a look-up before would be a round trip of its own.
+// Whose account must be in use (0 for nobody's), and be an administrator's, stands in the statement: a
+// look-up before would be a round trip of its own. An array or a JSON text makes it one text for any number.
 // SQLite numbers arguments by their first appearance.
 const (
 	insertFile = "INSERT INTO files (created_at, updated_at, user_id, public_id, filename, content_type, size) SELECT "
@@ -364,7 +366,7 @@ func rowFiles(which, than string) string {
 }
 
 // eitherFiles compares rows in two parts. SQLite would search the index for their times alone, and read all
-// files that were made at the time of the place, which are as many as CreateFiles makes at once.
+// files that were made at the time of the place, which may be all that a CreateFiles made.
 func eitherFiles(which, than string) string {
 	return selectFiles + which + " AND created_at = $2 AND id " + than + " $3 UNION ALL " + selectFiles + which + " AND created_at " + than + " $2"
 }

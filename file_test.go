@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -251,6 +253,48 @@ func TestCreateFiles(t *testing.T) {
 		}
 		if none, err := s.CreateFiles(ctx, u.ID, nil); none == nil || len(none) != 0 || err != nil {
 			t.Errorf("no files: %v, %v", none, err)
+		}
+	})
+}
+
+// TestCreateFiles_AnyOrder: the ids go to the right nodes in whatever order the database answers.
+func TestCreateFiles_AnyOrder(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		u := must(newUser(s).Save(ctx))(t)
+		for _, order := range []string{"id", "id DESC", "id % 3, id", "id = 2, id"} {
+			made := must(s.CreateFiles(ctx, u.ID, newFiles(7)))(t)
+			ids := fileIDs(made)
+			for _, f := range made {
+				f.ID = 0
+			}
+			query := fmt.Sprintf("SELECT id, public_id FROM files WHERE id >= %d ORDER BY %s", ids[0], order)
+			if n := must(s.IDsFrom(ctx, query, made))(t); n != 7 || !slices.Equal(fileIDs(made), ids) {
+				t.Errorf("by %s: %v, want %v", order, fileIDs(made), ids)
+			}
+		}
+	})
+}
+
+// TestCreateFiles_Million: a call of a million files is bound by what they take in memory.
+func TestCreateFiles_Million(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("REVIEWPOINT_TEST_LONG") != "1" {
+		t.Skip("it takes a minute: REVIEWPOINT_TEST_LONG=1")
+	}
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		u := must(newUser(s).Save(ctx))(t)
+		const n = 1_000_000
+		files := newFiles(n)
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		made := must(s.CreateFiles(ctx, u.ID, files))(t)
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		t.Logf("%d bytes a file stay, the heap took %d MB", (after.HeapAlloc-before.HeapAlloc)/n, (after.HeapSys-before.HeapSys)>>20)
+		if len(made) != n || must(s.File.Query().Count(ctx))(t) != n {
+			t.Errorf("%d files", len(made))
 		}
 	})
 }

@@ -242,8 +242,17 @@ func TestListFiles_EmptyPage(t *testing.T) {
 			if len(begin.Items) != 0 || begin.Prev != "" || begin.Next == "" {
 				t.Fatalf("%s: before the beginning: %+v", name, begin)
 			}
-			if p := get(models.PageRequest{After: begin.Next}); len(p.Items) != 0 {
-				t.Fatalf("%s: %+v", name, p)
+			check(t, manyFiles(ctx, s, owner.ID, 4))
+			files = sortedFiles(t, list.ctx, s, list.filter)
+			second = get(models.PageRequest{After: get(models.PageRequest{}).Next})
+			check(t, s.File.DeleteOne(files[0]).Exec(ctx))
+			check(t, s.File.DeleteOne(files[1]).Exec(ctx))
+			begin = get(models.PageRequest{Before: second.Prev})
+			if p := get(models.PageRequest{After: begin.Next}); len(begin.Items) != 0 || fmt.Sprint(p.Items) != fmt.Sprint(second.Items) {
+				t.Errorf("%s: on from before the beginning: %+v, want %+v", name, p, second)
+			}
+			for _, f := range files[2:] {
+				check(t, s.File.DeleteOne(f).Exec(ctx))
 			}
 		}
 	})
