@@ -1,7 +1,10 @@
 package models
 
 import (
+	"context"
 	"database/sql/driver"
+
+	"github.com/reviewpoint/models/ent"
 )
 
 // CheapHashing is how OpenTest hashes passwords.
