@@ -449,7 +449,7 @@ func TestCancel_Commit(t *testing.T) {
 			return err
 		})
 	}()
-	for value[int](t, t.Context(), watcher, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'") == 0 { // It waits for the server.
+	for value[int](t, t.Context(), watcher, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'") == 0 { //nolint:revive // It waits for the server.
 	}
 	cancel()
 	if err := <-answered; !errors.Is(err, context.Canceled) || errors.Is(err, database.ErrCommitUnknown) {

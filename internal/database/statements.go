@@ -185,7 +185,8 @@ func (c *conn) forget(ctx context.Context, element *list.Element) error {
 
 // outdated reports whether the server did not run p because it does not fit the schema any more, or is
 // not there. Both are found when the arguments are bound, before anything ran, so that the statement
-// may run again. What else has been prepared, on all connections, is then not trusted either.
+// may run again; outside a transaction an error would undo what ran anyway. What else has been prepared,
+// on all connections, is then not trusted either.
 func (c *conn) outdated(p *prepared, err error) bool {
 	e, ok := errors.AsType[*pq.Error](err)
 	if !ok || (e.Code != "26000" && (e.Code != "0A000" || e.Routine != "RevalidateCachedQuery")) {
