@@ -465,10 +465,10 @@ func (i *userImport) remember(taken []RefusedRow) {
 
 func (row *importRow) gives(column string) bool { return row.given&(1<<importColumn(column)) != 0 }
 
-// importedColumns are those that the trail has of a new account, in the order of their names.
+// importedColumns are those that a new account has a value in, in the order of their names.
 var importedColumns = []string{
 	user.FieldAvatarURL, user.FieldBio, user.FieldCreatedAt, user.FieldEmail, user.FieldHashedPassword,
-	user.FieldIsActive, user.FieldIsAdmin, user.FieldIsDeleted, user.FieldName, user.FieldPreferences, user.FieldPublicID,
+	user.FieldIsActive, user.FieldIsAdmin, user.FieldIsDeleted, user.FieldName, user.FieldPreferences, user.FieldPublicID, user.FieldUpdatedAt,
 }
 
 // importTrail writes the changes as the schema declares them.
@@ -496,7 +496,7 @@ func (i *userImport) describe(row *importRow, now time.Time) {
 		row.createdAt = now
 	}
 	var (
-		values [11][]byte
+		values [12][]byte
 		b      = i.text[:0]
 		begin  int
 	)
@@ -517,8 +517,11 @@ func (i *userImport) describe(row *importRow, now time.Time) {
 	}
 	values[0] = optional(row.avatarURL)
 	values[1] = optional(row.bio)
-	b = append(row.createdAt.AppendFormat(append(b, '"'), time.RFC3339Nano), '"')
-	values[2] = end()
+	moment := func(t time.Time) []byte {
+		b = append(t.AppendFormat(append(b, '"'), time.RFC3339Nano), '"')
+		return end()
+	}
+	values[2] = moment(row.createdAt)
 	b = appendJSON(b, row.email)
 	values[3] = end()
 	b = append(b, '0') // not shown
@@ -529,6 +532,7 @@ func (i *userImport) describe(row *importRow, now time.Time) {
 	values[9] = end()
 	b = append(append(append(b, '"'), row.publicID...), '"')
 	values[10] = end()
+	values[11] = moment(now)
 	size := len(b)
 	b = importTrail.Append(b, values[:])
 	row.changes = string(b[size:])

@@ -103,6 +103,8 @@ func insertRaw(b *testing.B, ctx context.Context, db *stdsql.DB, accounts []acco
 	insert := must(tx.PrepareContext(ctx, `INSERT INTO users (created_at, updated_at, public_id, email, hashed_password, is_active, is_admin, is_deleted, name, bio, avatar_url, preferences)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`+returning))(b)
 	trail := must(tx.PrepareContext(ctx, `INSERT INTO audit_logs (created_at, updated_at, at, actor, action, entity, entity_id, changes) VALUES ($1, $1, $1, $2, $3, $4, $5, $6)`))(b)
+	defer insert.Close()
+	defer trail.Close()
 	now := "2026-11-23 21:00:00.123456+00:00"
 	for _, a := range accounts {
 		var id int64

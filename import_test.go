@@ -792,3 +792,50 @@ func TestImportUsers_CSV(t *testing.T) {
 		}
 	}
 }
+
+// TestImportUsers_SamePublicID has two rows that share a public id, of which the address of the first is
+// taken: the second has it, with its own row of the trail.
+func TestImportUsers_SamePublicID(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		check(t, s.User.Create().SetEmail("taken@example.org").SetHashedPassword("!").Exec(ctx))
+		id := uuid.New()
+		rows := []account{
+			{"email": "taken@example.org", "public_id": id, "name": "first"},
+			{"email": "b@example.org", "public_id": id, "name": "second"},
+			{"email": "c@example.org", "public_id": id, "name": "third"},
+		}
+		for _, dry := range []bool{true, false} {
+			report := must(s.ImportUsers(ctx, strings.NewReader(asJSONLines(t, rows...)), models.ImportOptions{Format: models.ImportJSONLines, DryRun: dry}))(t)
+			want := []models.RefusedRow{
+				{Line: 1, Field: "email", Reason: "is the address of another account or of an earlier row"},
+				{Line: 3, Field: "public_id", Reason: "is the public id of another account or of an earlier row"},
+			}
+			if !slices.Equal(report.Rows, want) || report.Imported != 1 {
+				t.Errorf("dry run %t: %+v", dry, report)
+			}
+		}
+		u := must(s.User.Query().Where(user.PublicID(id)).Only(ctx))(t)
+		row := must(s.AuditLog.Query().Where(auditlog.EntityID(u.ID)).Only(ctx))(t)
+		if pair := row.Changes["email"].([]any); pair[1] != u.Email || u.Email != "b@example.org" {
+			t.Errorf("%s is on record as %v", u.Email, pair)
+		}
+	})
+}
+
+// TestImportUsers_Bytes holds that large rows make a batch smaller: what comes before a fault is there,
+// though the batch would have been larger.
+func TestImportUsers_Bytes(t *testing.T) {
+	t.Parallel()
+	s, ctx := models.OpenTest(t), models.AsSystem(t.Context(), "test")
+	var file strings.Builder
+	for i := range 12 {
+		fmt.Fprintf(&file, "{\"email\":\"person%06d@example.org\",\"preferences\":{\"a\":%q}}\n", i, strings.Repeat("x", 1_000_000))
+	}
+	errDisk := errors.New("the disk is gone")
+	report, err := s.ImportUsers(ctx, io.MultiReader(strings.NewReader(file.String()), iotest.ErrReader(errDisk)), models.ImportOptions{Format: models.ImportJSONLines})
+	if !errors.Is(err, errDisk) || report.Imported != 10 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	wantFirst(t, ctx, s, 10)
+}
