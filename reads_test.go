@@ -159,11 +159,14 @@ func TestClient_Columns(t *testing.T) {
 		if part.ID != u.ID || *part.Name != "Ada" || part.Email != "" || part.LastLoginAt != nil {
 			t.Errorf("a part of the columns is %#v", part)
 		}
-		more := must(s.User.Query().Where(user.ID(u.ID), predicate.User(func(s *sql.Selector) {
-			s.AppendSelectExprAs(sql.Expr("1 + 1"), "two")
-		})).Only(ctx))(t)
-		if two := must(more.Value("two"))(t); fmt.Sprint(two) != "2" || more.Email != u.Email {
-			t.Errorf("with a column more: %v and %#v", two, more)
+		other := must(newUser(s).Save(ctx))(t)
+		more := must(s.User.Query().Where(predicate.User(func(s *sql.Selector) {
+			s.AppendSelectExprAs(sql.Expr("id + 1"), "next")
+		})).Order(user.ByID()).All(ctx))(t)
+		for i, want := range []*ent.User{u, other} {
+			if next := must(more[i].Value("next"))(t); fmt.Sprint(next) != fmt.Sprint(want.ID+1) || more[i].Email != want.Email || (more[i].Name == nil) != (want.Name == nil) {
+				t.Errorf("with a column more: %v and %#v, want %#v", next, more[i], want)
+			}
 		}
 	})
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/reviewpoint/models/ent/auditlog"
 	"github.com/reviewpoint/models/ent/predicate"
 
+	"github.com/reviewpoint/models/internal/row"
+
 	"github.com/reviewpoint/models/internal/narrow"
 )
 
@@ -371,6 +373,9 @@ func (_q *AuditLogQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*Aud
 	if len(_q.ctx.Fields) == 0 {
 		_spec.Node.Columns = auditlogNames.Of(_q.driver.Dialect())
 	}
+	if _spec.ScanValues != nil { // not to count
+		_spec.ScanValues = row.Once(_spec.ScanValues)
+	}
 	for i := range hooks {
 		hooks[i](ctx, _spec)
 	}
@@ -400,6 +405,9 @@ func (_q *AuditLogQuery) sqlCount(ctx context.Context) (int, error) {
 	}
 	if len(_q.ctx.Fields) == 0 {
 		_spec.Node.Columns = auditlogNames.Of(_q.driver.Dialect())
+	}
+	if _spec.ScanValues != nil { // not to count
+		_spec.ScanValues = row.Once(_spec.ScanValues)
 	}
 	_spec.Node.Columns = _q.ctx.Fields
 	if len(_q.ctx.Fields) > 0 {

@@ -17,6 +17,8 @@ import (
 	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/user"
 
+	"github.com/reviewpoint/models/internal/row"
+
 	"github.com/reviewpoint/models/internal/narrow"
 )
 
@@ -411,6 +413,9 @@ func (_q *FileQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*File, e
 	if len(_q.ctx.Fields) == 0 {
 		_spec.Node.Columns = fileNames.Of(_q.driver.Dialect())
 	}
+	if _spec.ScanValues != nil { // not to count
+		_spec.ScanValues = row.Once(_spec.ScanValues)
+	}
 	for i := range hooks {
 		hooks[i](ctx, _spec)
 	}
@@ -476,6 +481,9 @@ func (_q *FileQuery) sqlCount(ctx context.Context) (int, error) {
 	}
 	if len(_q.ctx.Fields) == 0 {
 		_spec.Node.Columns = fileNames.Of(_q.driver.Dialect())
+	}
+	if _spec.ScanValues != nil { // not to count
+		_spec.ScanValues = row.Once(_spec.ScanValues)
 	}
 	_spec.Node.Columns = _q.ctx.Fields
 	if len(_q.ctx.Fields) > 0 {

@@ -18,6 +18,8 @@ import (
 	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/user"
 
+	"github.com/reviewpoint/models/internal/row"
+
 	"github.com/reviewpoint/models/internal/narrow"
 )
 
@@ -412,6 +414,9 @@ func (_q *UserQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*User, e
 	if len(_q.ctx.Fields) == 0 {
 		_spec.Node.Columns = userNames.Of(_q.driver.Dialect())
 	}
+	if _spec.ScanValues != nil { // not to count
+		_spec.ScanValues = row.Once(_spec.ScanValues)
+	}
 	for i := range hooks {
 		hooks[i](ctx, _spec)
 	}
@@ -479,6 +484,9 @@ func (_q *UserQuery) sqlCount(ctx context.Context) (int, error) {
 	}
 	if len(_q.ctx.Fields) == 0 {
 		_spec.Node.Columns = userNames.Of(_q.driver.Dialect())
+	}
+	if _spec.ScanValues != nil { // not to count
+		_spec.ScanValues = row.Once(_spec.ScanValues)
 	}
 	_spec.Node.Columns = _q.ctx.Fields
 	if len(_q.ctx.Fields) > 0 {

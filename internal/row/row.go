@@ -116,6 +116,24 @@ func Cells(columns, known []string) []any {
 	return out
 }
 
+// Once scans all rows of a query into the same cells, unless a column is not known: its value stays in the node.
+func Once(scan func(columns []string) ([]any, error)) func(columns []string) ([]any, error) {
+	var cells []any
+	return func(columns []string) ([]any, error) {
+		if cells != nil {
+			return cells, nil
+		}
+		values, err := scan(columns)
+		for _, value := range values {
+			if _, known := value.(*Cell); !known {
+				return values, err
+			}
+		}
+		cells = values
+		return cells, err
+	}
+}
+
 // Names are the columns of a table as they stand in a statement, which saves to compose them for each.
 type Names struct{ quoted, backquoted []string }
 
