@@ -204,7 +204,9 @@ func (s *Store) recordLogin(ctx context.Context, userID int, at time.Time, where
 	return n > 0, err
 }
 
-// UserByID returns the account with the id. Whoever may not see it gets ErrNotFound. It may run inside InTx.
+// UserByID returns the account with the id. Whoever may not see it gets ErrNotFound. It answers as s.User.Get
+// does, but sooner, for it goes round the client: interceptors that a service has added do not run. It may run
+// inside InTx.
 func (s *Store) UserByID(ctx context.Context, userID int) (*ent.User, error) {
 	if viewer.DeletedIncluded(ctx) {
 		return s.user(ctx, ent.SelectUser+" WHERE id = $1", userID)
@@ -214,7 +216,7 @@ func (s *Store) UserByID(ctx context.Context, userID int) (*ent.User, error) {
 
 // UserByEmail returns the account with the address, in whatever form that is written, and not a deleted
 // one; its Email is the one to write to. Whoever may not see it gets ErrNotFound. It returns
-// *ValidationError for what is no address. It may run inside InTx.
+// *ValidationError for what is no address. It goes round the client as UserByID does, and may run inside InTx.
 func (s *Store) UserByEmail(ctx context.Context, email string) (*ent.User, error) {
 	email, err := normalAddress(email)
 	if err != nil {

@@ -62,7 +62,8 @@ func (s *Store) NewClaims(u *ent.User, lifetime time.Duration) Claims {
 }
 
 // CheckToken returns nil for a token that may be accepted: not expired, not blacklisted, issued after the
-// account's cutoff, and the account in use. It is one statement, in one round trip.
+// account's cutoff, and the account in use. It is one statement, in one round trip; a connection of
+// PostgreSQL takes one more, once, to prepare it.
 //
 // Everybody may. It returns ErrTokenExpired, or ErrTokenRevoked, and with that ErrDeleted or
 // ErrAccountDisabled where the account is why; *ValidationError for claims that are missing; and whatever
