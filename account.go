@@ -246,7 +246,7 @@ func (s *Store) user(ctx context.Context, query string, arg any) (*ent.User, err
 	return found, nil
 }
 
-var userRules = schema.User{}.Policy().(policy.Rules)
+var userRules = schema.User{}.Policy().(policy.Rules) //nolint:forcetypeassert // Else no program starts.
 
 // UpsertUser gives the account with the address what set sets, or makes one; without a password, if set
 // does not give its hash. set may be called more than once.

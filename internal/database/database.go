@@ -129,7 +129,7 @@ const maxBadConns = 3
 
 // watched is a context that the driver alone watches: it interrupts the statement when the context ends.
 // database/sql would do so once more, by a goroutine for each query. Rows of such a query must be closed.
-type watched struct{ context.Context }
+type watched struct{ context.Context } //nolint:containedctx // It is a context.
 
 func (watched) Done() <-chan struct{} { return nil }
 
