@@ -25,7 +25,7 @@ func (r scaleRun) disk(ctx context.Context, out *scaleSection) (err error) {
 	g.users = r.diskRows
 	for _, table := range []struct {
 		name   string
-		insert func(context.Context, int) error
+		insert func(context.Context, series) error
 	}{
 		{"users", g.insertUsers},
 		{"files", g.insertFiles},
@@ -34,7 +34,7 @@ func (r scaleRun) disk(ctx context.Context, out *scaleSection) (err error) {
 		{"audit_logs", g.insertAudits},
 	} {
 		r.progress("%d rows of %s", r.diskRows, table.name)
-		if err := table.insert(ctx, r.diskRows); err != nil {
+		if err := table.insert(ctx, series{1, r.diskRows}); err != nil {
 			return err
 		}
 		bytes := g.bytesOfSQLite

@@ -104,11 +104,15 @@ func (g *ground) exec(ctx context.Context, statements ...string) error {
 }
 
 func (g *ground) fill(ctx context.Context) (err error) {
-	if err := g.insertUsers(ctx, g.users); err != nil {
+	if err := g.insertUsers(ctx, series{1, g.users}); err != nil {
 		return err
 	}
-	for table, insert := range map[string]func(context.Context, int) error{"blacklisted_tokens": g.insertTokens, "files": g.insertFiles} {
-		if err := g.withoutIndexes(ctx, table, func() error { return insert(ctx, g.rows) }); err != nil {
+	most := g.rows - g.rows/20
+	for table, insert := range map[string]func(context.Context, series) error{"blacklisted_tokens": g.insertTokens, "files": g.insertFiles} {
+		if err := g.withoutIndexes(ctx, table, func() error { return insert(ctx, series{1, most}) }); err != nil {
+			return err
+		}
+		if err := insert(ctx, series{most + 1, g.rows}); err != nil {
 			return err
 		}
 	}
@@ -133,19 +137,16 @@ func (g *ground) settle(ctx context.Context) error {
 	return nil
 }
 
-// withoutIndexes makes the indexes of a table anew when it has been filled. PostgreSQL leaves room in their
-// pages, which SQLite does not, so there they grow with the rows.
+// withoutIndexes makes the indexes of a table anew when it has been filled, which is faster. Their pages are
+// full then, and would be split by each insertion: those after it bring them to what they are as a table grows.
 func (g *ground) withoutIndexes(ctx context.Context, table string, fill func() error) error {
-	if !g.postgres {
-		return fill()
-	}
 	indexes, err := g.indexes(ctx, table)
 	if err != nil {
 		return err
 	}
 	foreign := "ALTER TABLE files ADD CONSTRAINT files_users_files FOREIGN KEY (user_id) REFERENCES users (id) ON UPDATE NO ACTION ON DELETE CASCADE"
 	after := []string{}
-	if table == "files" {
+	if table == "files" && g.postgres {
 		if err := g.exec(ctx, "ALTER TABLE files DROP CONSTRAINT files_users_files"); err != nil {
 			return err
 		}
@@ -176,11 +177,14 @@ func (g *ground) indexes(ctx context.Context, table string) ([]tableIndex, error
 	}, query, table)
 }
 
-// insert makes rows of a SELECT in which i counts from 1.
-func (g *ground) insert(ctx context.Context, n int, into string, values ...string) error {
-	from := fmt.Sprintf("generate_series(1, %d::bigint) AS n(i)", n)
+// series is the numbers of rows, the last one included.
+type series struct{ first, last int }
+
+// insert makes rows of a SELECT in which i counts them.
+func (g *ground) insert(ctx context.Context, n series, into string, values ...string) error {
+	from := fmt.Sprintf("generate_series(%d::bigint, %d::bigint) AS n(i)", n.first, n.last)
 	if !g.postgres {
-		from = fmt.Sprintf("(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) SELECT i FROM n)", n)
+		from = fmt.Sprintf("(WITH RECURSIVE n(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n WHERE i < %d) SELECT i FROM n)", n.first, n.last)
 	}
 	return g.exec(ctx, "INSERT INTO "+into+" SELECT "+strings.Join(values, ", ")+" FROM "+from)
 }
@@ -227,7 +231,7 @@ func (g *ground) seconds(seconds string) string {
 	return fmt.Sprintf("datetime(%d + (%s), 'unixepoch') || '.137001+00:00'", epoch.Unix(), seconds)
 }
 
-func (g *ground) insertUsers(ctx context.Context, n int) error {
+func (g *ground) insertUsers(ctx context.Context, n series) error {
 	id, preferences := g.identifier(publicVariant), `'{"theme": "dark", "language": "日本語"}'`
 	if g.postgres {
 		id, preferences = id+"::uuid", preferences+"::jsonb"
@@ -238,13 +242,13 @@ func (g *ground) insertUsers(ctx context.Context, n int) error {
 		"CASE WHEN i % 3 = 0 THEN "+preferences+" END")
 }
 
-func (g *ground) insertTokens(ctx context.Context, n int) error {
+func (g *ground) insertTokens(ctx context.Context, n series) error {
 	return g.insert(ctx, n, "blacklisted_tokens (created_at, updated_at, jti, expires_at)",
 		g.seconds("i"), g.seconds("i"), g.identifier(revokedVariant), g.seconds("63072000 + "+mixed+" % 2592000"))
 }
 
 // insertExpired makes tokens that a purge removes.
-func (g *ground) insertExpired(ctx context.Context, n int) error {
+func (g *ground) insertExpired(ctx context.Context, n series) error {
 	return g.insert(ctx, n, "blacklisted_tokens (created_at, updated_at, jti, expires_at)",
 		g.seconds("0"), g.seconds("0"), g.identifier(expiredVariant), g.seconds(mixed+" % 2592000"))
 }
@@ -254,7 +258,7 @@ func (g *ground) owner() string {
 	return "CASE WHEN i % 10 = 0 THEN 1 ELSE 2 + " + mixed + " % " + strconv.Itoa(g.users-1) + " END"
 }
 
-func (g *ground) insertFiles(ctx context.Context, n int) error {
+func (g *ground) insertFiles(ctx context.Context, n series) error {
 	id := g.identifier(publicVariant)
 	if g.postgres {
 		id += "::uuid"
@@ -263,12 +267,12 @@ func (g *ground) insertFiles(ctx context.Context, n int) error {
 		g.seconds("i"), g.seconds("i"), id, "'Übersicht ' || i || '.pdf'", "'application/pdf'", "i", g.owner())
 }
 
-func (g *ground) insertResets(ctx context.Context, n int) error {
+func (g *ground) insertResets(ctx context.Context, n series) error {
 	return g.insert(ctx, n, "used_password_reset_tokens (created_at, updated_at, email, nonce, used_at)",
 		g.seconds("i"), g.seconds("i"), g.address(), g.identifier(publicVariant), g.seconds("i"))
 }
 
-func (g *ground) insertAudits(ctx context.Context, n int) error {
+func (g *ground) insertAudits(ctx context.Context, n series) error {
 	changes := `'{"name": ["Ada", "Ada Lovelace"], "is_active": [true, false]}'`
 	if g.postgres {
 		changes += "::jsonb"

@@ -176,7 +176,7 @@ func (r scaleRun) drive(ctx context.Context, g *ground, call func(*ground) func(
 
 // beside is drive while a purge and an import run.
 func (r scaleRun) beside(ctx context.Context, g *ground, call func(*ground) func(context.Context) error, rate float64) (row *loadRow, err error) {
-	if err := g.insertExpired(ctx, r.loadRows); err != nil {
+	if err := g.insertExpired(ctx, series{1, r.loadRows}); err != nil {
 		return nil, err
 	}
 	var (
