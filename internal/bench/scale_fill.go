@@ -122,7 +122,9 @@ func (g *ground) fill(ctx context.Context) (err error) {
 // settle clears away what filling has left.
 func (g *ground) settle(ctx context.Context) error {
 	if g.postgres {
-		return g.exec(ctx, "VACUUM ANALYZE", "CHECKPOINT")
+		// Not every server has the extension, nor lets everybody install it or write out what has changed.
+		_ = errors.Join(g.exec(ctx, "CREATE EXTENSION pg_prewarm"), g.exec(ctx, "CHECKPOINT"))
+		return g.exec(ctx, "VACUUM ANALYZE")
 	}
 	// The settings for filling end with their connection.
 	if err := errors.Join(g.exec(ctx, "ANALYZE"), g.pool.Close()); err != nil {

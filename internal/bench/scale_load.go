@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ type loadRow struct {
 	Rate     float64 // calls in a second
 	P50, P99 time.Duration
 	Ratio    float64 // of P99 to P50
+	Least    float64 // of all times
 	Others   string  // what ran beside
 }
 
@@ -118,7 +120,7 @@ func (r scaleRun) latencies(ctx context.Context, g *ground, out *scaleSection) e
 			rates, ratios, p50, p99 = append(rates, row.Rate), append(ratios, row.Ratio), append(p50, row.P50), append(p99, row.P99)
 		}
 		out.Loads = append(out.Loads, &loadRow{
-			Name: name, Rate: middle(rates), P50: middle(p50), P99: middle(p99), Ratio: middle(ratios), Others: rows[name][0].Others,
+			Name: name, Rate: middle(rates), P50: middle(p50), P99: middle(p99), Ratio: middle(ratios), Least: slices.Min(ratios), Others: rows[name][0].Others,
 		})
 	}
 	return nil

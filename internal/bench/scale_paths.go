@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -157,6 +159,11 @@ func (r scaleRun) paths(ctx context.Context, out *scaleSection) (err error) {
 	}
 	for _, p := range hotPaths {
 		r.progress("%s", p.name)
+		for _, g := range grounds {
+			if err := g.recall(ctx); err != nil {
+				return err
+			}
+		}
 		times, ratios := make([][]time.Duration, len(grounds)), make([][]float64, len(grounds))
 		for range r.rounds {
 			round := make([]time.Duration, len(grounds))
@@ -180,6 +187,27 @@ func (r scaleRun) paths(ctx context.Context, out *scaleSection) (err error) {
 		out.Paths = append(out.Paths, row)
 	}
 	return nil
+}
+
+// recall brings the whole database back to the memory of the machine, from which it may have gone while others
+// were measured. With PostgreSQL it needs the extension pg_prewarm, and does nothing without it.
+func (g *ground) recall(ctx context.Context) (err error) {
+	if g.postgres {
+		var blocks sql.NullInt64
+		err := g.pool.QueryRowContext(ctx, "SELECT count(*) FROM pg_extension WHERE extname = 'pg_prewarm'").Scan(&blocks)
+		if err != nil || blocks.Int64 == 0 {
+			return err
+		}
+		return g.pool.QueryRowContext(ctx, `SELECT sum(pg_prewarm(oid::regclass, 'read'))::bigint FROM pg_class
+WHERE relkind IN ('r', 'i') AND relnamespace = 'public'::regnamespace AND pg_relation_size(oid) > 0`).Scan(&blocks)
+	}
+	f, err := os.Open(g.path())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	_, err = io.Copy(io.Discard, f)
+	return err
 }
 
 // timeOf is the median time of a call. Of writes it is the mean: some of them bring the database to do what

@@ -58,8 +58,8 @@ bytes of a row	table	indexes
 calls a second	1 processor	2 processors	ratio
 {{range .Throughput}}{{.Name}}	{{printf "%.0f" .One}}	{{printf "%.0f" .Two}}	{{printf "%.2f" .Ratio}}
 {{end}}
-CheckToken	calls a second	p50	p99	ratio
-{{range .Loads}}{{.Name}}	{{printf "%.0f" .Rate}}	{{time .P50}}	{{time .P99}}	{{printf "%.1f" .Ratio}}	{{.Others}}
+CheckToken	calls a second	p50	p99	ratio	least
+{{range .Loads}}{{.Name}}	{{printf "%.0f" .Rate}}	{{time .P50}}	{{time .P99}}	{{printf "%.1f" .Ratio}}	{{printf "%.1f" .Least}}	{{.Others}}
 {{end}}{{end}}{{with .Start}}
 Open	Migrate	both	most	in a new process	all of that process
 {{time .Open}}	{{time .Migrate}}	{{time .Both}}	{{time .Most}}	{{time .Cold}}	{{time .Process}}
