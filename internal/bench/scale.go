@@ -158,6 +158,15 @@ func (r scaleRun) section(ctx context.Context) (out *scaleSection, err error) {
 	out = &scaleSection{Name: "SQLite", Settings: "WAL; synchronous=off where calls are measured, as the PostgreSQL server does not wait for the disk either."}
 	if r.postgres {
 		out.Name = "PostgreSQL"
+		pool, err := target{dsn: r.server, postgres: true, conns: 1}.open("postgres")
+		if err != nil {
+			return nil, err
+		}
+		db := database{DB: pool}
+		out.Settings, err = db.settings(ctx)
+		if err := errors.Join(err, pool.Close()); err != nil {
+			return nil, err
+		}
 	}
 	for _, part := range []struct {
 		name string

@@ -151,12 +151,6 @@ func (r scaleRun) paths(ctx context.Context, out *scaleSection) (err error) {
 		}
 		defer func() { err = errors.Join(err, grounds[i].Close()) }()
 	}
-	if r.postgres {
-		db := database{DB: grounds[0].pool}
-		if out.Settings, err = db.settings(ctx); err != nil {
-			return err
-		}
-	}
 	for _, p := range hotPaths {
 		r.progress("%s", p.name)
 		for _, g := range grounds {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"text/tabwriter"
 	"text/template"
 	"time"
@@ -42,7 +43,7 @@ var (
 			case n%1000 == 0:
 				return fmt.Sprintf("%d thousand", n/1000)
 			}
-			return fmt.Sprint(n)
+			return strconv.Itoa(n)
 		},
 		"half": func(n int) int { return n / 2 },
 	}

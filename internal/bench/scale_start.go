@@ -81,7 +81,7 @@ func openOnce(ctx context.Context, url string) (open, migrate time.Duration, err
 func openAlone(ctx context.Context, url string) error {
 	open, migrate, err := openOnce(ctx, url)
 	if err == nil {
-		_, err = fmt.Print(open + migrate)
+		_, err = fmt.Fprint(os.Stdout, open+migrate)
 	}
 	return err
 }
