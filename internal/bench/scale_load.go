@@ -164,8 +164,8 @@ func (r scaleRun) drive(ctx context.Context, g *ground, call func(*ground) func(
 	group.Wait()
 	took := time.Since(began)
 	var all []time.Duration
-	for _, of := range times {
-		all = append(all, of...)
+	for i := range times {
+		all = append(all, times[i]...)
 	}
 	if err := errors.Join(errs[:]...); err != nil || len(all) == 0 {
 		return nil, errors.Join(err, ctx.Err())
@@ -214,7 +214,7 @@ func (r scaleRun) beside(ctx context.Context, g *ground, call func(*ground) func
 
 // people is a file of accounts that goes on until the context ends.
 type people struct {
-	ctx  context.Context
+	ctx  context.Context //nolint:containedctx // An io.Reader has none.
 	text string
 }
 

@@ -149,7 +149,7 @@ func (r scaleRun) paths(ctx context.Context, out *scaleSection) (err error) {
 		if grounds[i], err = r.filled(ctx, rows); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, grounds[i].Close()) }()
+		defer func() { err = errors.Join(err, grounds[i].Close()) }() //nolint:gocritic // They are few, and all in use to the end.
 	}
 	for _, p := range hotPaths {
 		r.progress("%s", p.name)
@@ -284,7 +284,7 @@ func (g *ground) pagesRead(ctx context.Context, store *models.Store) (n int, err
 		for rows.Next() {
 			err = rows.Scan(&n)
 		}
-		if err := errors.Join(err, rows.Close(), rows.Err()); err != nil {
+		if err := errors.Join(err, rows.Close(), rows.Err()); err != nil { //nolint:sqlclosecheck // There is another one in each turn.
 			return 0, err
 		}
 	}

@@ -81,7 +81,7 @@ func openOnce(ctx context.Context, url string) (open, migrate time.Duration, err
 func openAlone(ctx context.Context, url string) error {
 	open, migrate, err := openOnce(ctx, url)
 	if err == nil {
-		_, err = fmt.Fprint(os.Stdout, open+migrate)
+		_, err = fmt.Fprint(os.Stdout, open+migrate) //nolint:forbidigo // It is all of the process.
 	}
 	return err
 }

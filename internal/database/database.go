@@ -41,6 +41,7 @@ type DB struct {
 	name           string
 	writer, reader *stdsql.DB    // the same pool on PostgreSQL
 	wait           time.Duration // how long a writer of SQLite waits for its turn
+	turns          turns         // of those who read
 }
 
 // Open opens the database at url and connects to it once. Its errors say what to do, in one line and
@@ -97,18 +98,48 @@ func (db *DB) Query(ctx context.Context, query string, args, v any) error {
 	if u := unitFrom(ctx, db); u != nil {
 		return u.query(ctx, query, args, v)
 	}
-	acquire := db.acquire // for INSERT ... RETURNING, too
+	acquire, turns := db.acquire, turns(nil) // for INSERT ... RETURNING, too
 	if db.isRead(query) {
-		acquire = db.reader.Conn
+		acquire, turns = db.reader.Conn, db.turns
 	}
-	return lease(ctx, acquire, func(conn *stdsql.Conn) error {
+	if err := turns.take(ctx); err != nil {
+		return err
+	}
+	err := lease(ctx, acquire, func(conn *stdsql.Conn) error {
 		if err := (sql.Conn{ExecQuerier: conn}).Query(watched{ctx}, query, args, v); err != nil {
 			return errors.Join(err, conn.Close())
 		}
 		rows := v.(*sql.Rows) // which give the connection back when they are closed
-		rows.ColumnScanner = &leasedRows{rows.ColumnScanner, conn}
+		rows.ColumnScanner = &leasedRows{rows.ColumnScanner, conn, turns}
 		return answer(v, nil, nil)
 	})
+	if err != nil {
+		turns.pass()
+	}
+	return err
+}
+
+// turns lets as many read at once as there are connections, in the order in which they came: database/sql
+// gives a connection to any of those who wait, so that some would wait many times as long as others. One
+// that is nil lets everybody.
+type turns chan struct{}
+
+func (t turns) take(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t turns) pass() {
+	if t != nil {
+		<-t
+	}
 }
 
 // lease calls use with a connection, and with another one if that was broken before anything ran, as
@@ -220,13 +251,23 @@ func (db *DB) acquire(ctx context.Context) (*stdsql.Conn, error) {
 	return conn, err
 }
 
-// leasedRows gives the connection back with the rows.
+// leasedRows gives the connection back with the rows, and the turn to the next.
 type leasedRows struct {
 	sql.ColumnScanner
-	conn *stdsql.Conn
+
+	conn  *stdsql.Conn // nil once it is given back
+	turns turns
 }
 
-func (r *leasedRows) Close() error { return errors.Join(r.ColumnScanner.Close(), r.conn.Close()) }
+func (r *leasedRows) Close() error {
+	err := r.ColumnScanner.Close()
+	if r.conn != nil {
+		err = errors.Join(err, r.conn.Close())
+		r.conn = nil
+		r.turns.pass()
+	}
+	return err
+}
 
 // pause waits, or answers the error of ctx when that ends first.
 func pause(ctx context.Context, d time.Duration) error {

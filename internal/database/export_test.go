@@ -28,6 +28,12 @@ func ParseStatements(url string) (size int, dsn string, err error) {
 	return t.statements, t.dsn, err
 }
 
+// Turns are for so many readers at once.
+func Turns(n int) (take func(context.Context) error, pass func()) {
+	t := make(turns, n)
+	return t.take, t.pass
+}
+
 // Pools are the writer's and the readers' connections.
 func (db *DB) Pools() (writer, reader *stdsql.DB) { return db.writer, db.reader }
 

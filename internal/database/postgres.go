@@ -48,7 +48,7 @@ func openPostgres(ctx context.Context, t target, opts Options) (*DB, error) {
 	pool.SetMaxIdleConns(conns)
 	pool.SetConnMaxLifetime(30 * time.Minute)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
-	db := &DB{dialect: dialect.Postgres, name: t.name, writer: pool, reader: pool}
+	db := &DB{dialect: dialect.Postgres, name: t.name, writer: pool, reader: pool, turns: make(turns, conns)}
 	if err := pool.PingContext(ctx); err != nil {
 		return nil, errors.Join(explainPostgres(t, err), db.Close())
 	}

@@ -21,6 +21,10 @@ func (db *DB) Read(ctx context.Context, query string, args []any, scan func(*row
 	if unitFrom(ctx, db) != nil {
 		return db.readRows(ctx, query, args, scan)
 	}
+	if err := db.turns.take(ctx); err != nil {
+		return err
+	}
+	defer db.turns.pass()
 	return lease(ctx, db.reader.Conn, func(leased *stdsql.Conn) error {
 		defer leased.Close() // of a broken one, Raw has done it
 		return leased.Raw(func(inner any) error { return inner.(*conn).read(ctx, query, args, scan) })

@@ -5,8 +5,10 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"entgo.io/ent/dialect/sql"
@@ -208,6 +210,74 @@ func TestQuery_Interrupted(t *testing.T) {
 		}
 		if got, err := readInts(t.Context(), db, three); fmt.Sprint(got) != "[1 2 3]" || err != nil {
 			t.Errorf("afterwards it reads %v, %v", got, err)
+		}
+	})
+}
+
+// TestRead_Turn gives the turn back with the rows, once, and to who ends waiting none.
+func TestRead_Turn(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, url string) {
+		db, err := database.Open(t.Context(), url, database.Options{MaxConns: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		for range 3 {
+			var rows sql.Rows
+			if err := db.Query(t.Context(), three, []any{}, &rows); err != nil {
+				t.Fatal(err)
+			}
+			waiting, end := context.WithCancel(t.Context())
+			answers := make(chan error)
+			go func() {
+				_, err := readInts(waiting, db, three)
+				answers <- err
+			}()
+			end()
+			if err := <-answers; !errors.Is(err, context.Canceled) {
+				t.Errorf("who does not wait any more gets %v, want context.Canceled", err)
+			}
+			if err := errors.Join(rows.Close(), rows.Close()); err != nil {
+				t.Error(err)
+			}
+			if err := db.Query(t.Context(), "SELECT nothing FROM nowhere", []any{}, &rows); err == nil {
+				t.Error("a table is known that is not there")
+			}
+			if _, err := readInts(t.Context(), db, "SELECT nothing FROM nowhere"); err == nil {
+				t.Error("a table is known that is not there")
+			}
+			if got, err := readInts(t.Context(), db, three); fmt.Sprint(got) != "[1 2 3]" || err != nil {
+				t.Errorf("afterwards it reads %v, %v", got, err)
+			}
+		}
+	})
+}
+
+// TestTurns_Order lets those who wait go in the order in which they came.
+func TestTurns_Order(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		take, pass := database.Turns(2)
+		var order []int
+		for i := range 52 {
+			go func() {
+				if err := take(t.Context()); err != nil {
+					t.Error(err)
+				}
+				order = append(order, i)
+			}()
+			synctest.Wait() // until it has its turn, or waits
+		}
+		if len(order) != 2 {
+			t.Errorf("%d have a turn at once, want 2", len(order))
+		}
+		for range 52 {
+			pass()
+			synctest.Wait()
+		}
+		if len(order) != 52 || !slices.IsSorted(order) {
+			t.Errorf("the order is %v", order)
 		}
 	})
 }

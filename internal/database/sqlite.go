@@ -59,7 +59,7 @@ func openSQLite(ctx context.Context, t target, opts Options) (*DB, error) {
 	}
 	reader.SetMaxOpenConns(readers)
 	reader.SetMaxIdleConns(readers)
-	db := &DB{dialect: dialect.SQLite, name: t.name, writer: writer, reader: reader, wait: t.busyTimeout}
+	db := &DB{dialect: dialect.SQLite, name: t.name, writer: writer, reader: reader, wait: t.busyTimeout, turns: make(turns, readers)}
 	if err := db.connect(ctx); err != nil {
 		return nil, errors.Join(explainSQLite(t, err), db.Close())
 	}
