@@ -154,7 +154,7 @@ func (db *database) fill(ctx context.Context) error {
 		Scan(&db.lastUser, &db.lastFile, &db.lastAudit)
 }
 
-const familyName, language = "山田", "日本語" //nolint:gosmopolitan // People have names in all scripts.
+const familyName, language = "山田", "日本語"
 
 // owner is whose the file is.
 func (db *database) owner(i int) int {

@@ -234,7 +234,7 @@ func (r *trials) column(ctx context.Context, entries []*entry, op operation, k *
 		calls[i] = n
 	}
 	for range r.rounds {
-		for _, i := range rand.Perm(len(entries)) { //nolint:gosec // It is an order, not a secret.
+		for _, i := range rand.Perm(len(entries)) {
 			if calls[i] == 0 {
 				continue
 			}
