@@ -232,12 +232,16 @@ func (s *Store) user(ctx context.Context, query string, arg any) (*ent.User, err
 	if err != nil {
 		return nil, err
 	}
+	args := []any{arg}
+	if owner != 0 { // A row of somebody else is not even read: how long that takes would tell of it.
+		query, args = query+" AND id = $2", append(args, owner)
+	}
 	var found *ent.User
-	err = s.db.Read(ctx, query, []any{arg}, func(r *row.Row) error {
+	err = s.db.Read(ctx, query, args, func(r *row.Row) error {
 		found = &s.User.Nodes(1)[0]
 		return found.Scan(r)
 	})
-	if err == nil && (found == nil || owner != 0 && found.ID != owner) {
+	if err == nil && found == nil {
 		err = ent.NewNotFoundError(user.Label)
 	}
 	if err != nil {

@@ -43,7 +43,7 @@ const fileBatch = 10_000
 // deleted; others get ErrForbidden, as does whoever has no account that is in use. It returns
 // *ValidationError for the first value that cannot be, with the number of its file, from 0, and
 // ErrForeignKey for a user who is not there. No files are none. It may run inside InTx, which can only be
-// rolled back after ErrForeignKey.
+// rolled back after ErrForeignKey. Hooks that a service has added to the client do not run.
 func (s *Store) CreateFiles(ctx context.Context, userID int, files []NewFile) ([]*ent.File, error) {
 	v, err := policy.Asking(ctx)
 	switch {
@@ -266,7 +266,8 @@ type FileFilter struct {
 //
 // It shows what the viewer may see: the own files for a person, all for administrators and the system;
 // others get ErrForbidden. It returns *ValidationError for a request that cannot be: a limit out of bounds,
-// or a cursor that is damaged or from another list. It may run inside InTx.
+// or a cursor that is damaged or from another list. It may run inside InTx. Interceptors that a service has
+// added to the client do not run.
 func (s *Store) ListFiles(ctx context.Context, filter FileFilter, request PageRequest) (*Page[*ent.File], error) {
 	v, err := policy.Asking(ctx)
 	all := v.System || v.Admin

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash/fnv"
 	"slices"
+	"time"
 
 	"github.com/reviewpoint/models/internal/validation"
 )
@@ -122,7 +123,8 @@ func readCursor(list, cursor string) (place, bool) {
 		at: int64(binary.BigEndian.Uint64(raw[1:])), //nolint:gosec // from writeCursor
 		id: int64(binary.BigEndian.Uint64(raw[9:])), //nolint:gosec // as above
 	}
-	return p, writeCursor(list, p) == cursor // Base64 has several forms of the same bytes.
+	year := time.UnixMicro(p.at).UTC().Year()                             // Who knows how can write a cursor.
+	return p, year >= 1 && year <= 9999 && writeCursor(list, p) == cursor // Base64 has several forms of the same bytes.
 }
 
 func cursorCheck(list string, raw []byte) uint64 {

@@ -5,11 +5,15 @@ import (
 	"context"
 	"database/sql/driver"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"math"
 	"math/rand/v2"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -450,4 +454,24 @@ func plans(t *testing.T, ctx context.Context, s *models.Store, query string) (pl
 		return nil
 	}))
 	return plans
+}
+
+// TestListFiles_MadeUpCursor gives cursors that somebody composed who knows how, of times that no row can have.
+func TestListFiles_MadeUpCursor(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		u := must(newUser(s).Save(ctx))(t)
+		for _, at := range []int64{math.MinInt64, math.MaxInt64} {
+			raw := binary.BigEndian.AppendUint64([]byte{1}, uint64(at))
+			raw = binary.BigEndian.AppendUint64(raw, 1)
+			sum := fnv.New64a()
+			sum.Write(raw)
+			sum.Write([]byte("files of " + strconv.Itoa(u.ID) + " by created_at, id"))
+			cursor := base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(raw, sum.Sum64()))
+			_, err := s.ListFiles(models.AsUser(t.Context(), u), models.FileFilter{}, models.PageRequest{After: cursor})
+			if invalid, ok := errors.AsType[*models.ValidationError](err); !ok {
+				t.Errorf("the time %d answers %v, want *ValidationError: %v", at, err, invalid)
+			}
+		}
+	})
 }

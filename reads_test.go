@@ -170,3 +170,19 @@ func TestClient_Columns(t *testing.T) {
 		}
 	})
 }
+
+// TestUserReads_Stranger asks for an account of somebody else whose row cannot be read: not even that shows.
+func TestUserReads_Stranger(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		person, stranger := must(newUser(s).Save(ctx))(t), must(newUser(s).Save(ctx))(t)
+		must(s.ExecContext(ctx, `UPDATE users SET preferences = '{"a": 1e999}' WHERE id = $1`, stranger.ID))(t)
+		asPerson := models.AsUser(t.Context(), person)
+		if _, err := s.UserByEmail(asPerson, stranger.Email); !errors.Is(err, models.ErrNotFound) {
+			t.Errorf("by its address it answers %v, want ErrNotFound", err)
+		}
+		if _, err := s.UserByID(asPerson, stranger.ID); !errors.Is(err, models.ErrNotFound) {
+			t.Errorf("by its id it answers %v, want ErrNotFound", err)
+		}
+	})
+}

@@ -87,6 +87,7 @@ func WithClock(now func() time.Time) Option {
 //	ignore_startup_parameters = statement_timeout,lock_timeout,idle_in_transaction_session_timeout
 //
 // The three timeouts then hold only where the server has them (ALTER ROLE ... SET statement_timeout = '60s').
+// Statements kept prepared behind such a proxy could run in place of those of another client.
 // A store WithReadOnly is refused there; migrate over a connection of your own to the server.
 //
 // The URLs of SQLAlchemy (sqlite+aiosqlite:///, postgresql+asyncpg://) mean what they mean there.

@@ -79,11 +79,11 @@ func (s *Store) CheckToken(ctx context.Context, claims Claims) error {
 		return ErrTokenExpired
 	}
 	var (
-		blacklisted bool
-		account     string
+		listed  = true // until the database says otherwise
+		account string
 	)
 	err := s.db.Read(ctx, checkToken, []any{claims.ID, claims.IssuedAt.Truncate(time.Second), claims.UserID}, func(r *row.Row) (err error) {
-		blacklisted, account = row.Bool(r.Next(), &err), row.String(r.Next(), &err)
+		listed, account = !row.Bool(r.Next(), &err), row.String(r.Next(), &err)
 		return err
 	})
 	switch {
@@ -93,7 +93,7 @@ func (s *Store) CheckToken(ctx context.Context, claims Claims) error {
 		return fmt.Errorf("%w: %w", ErrTokenRevoked, ErrDeleted)
 	case account == "disabled":
 		return fmt.Errorf("%w: %w", ErrTokenRevoked, ErrAccountDisabled)
-	case blacklisted, account != "in use":
+	case listed, account != "in use":
 		return ErrTokenRevoked
 	}
 	return nil
@@ -101,7 +101,7 @@ func (s *Store) CheckToken(ctx context.Context, claims Claims) error {
 
 // checkToken answers one row. SQLite numbers arguments by their first appearance. A blacklisted token counts as such for as long as its row is kept, which is
 // longer than the token.
-const checkToken = `SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE jti = $1), (SELECT CASE
+const checkToken = `SELECT NOT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE jti = $1), (SELECT CASE
 	WHEN is_deleted THEN 'deleted'
 	WHEN NOT is_active THEN 'disabled'
 	WHEN tokens_valid_after >= $2 THEN 'signed in again since'

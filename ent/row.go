@@ -11,8 +11,9 @@ import (
 	"github.com/reviewpoint/models/internal/row"
 )
 
-// SelectAuditLog begins a statement whose rows AuditLog.Scan reads.
-const SelectAuditLog = "SELECT id, created_at, updated_at, at, actor, action, entity, entity_id, changes FROM audit_logs"
+// SelectAuditLog begins a statement whose rows AuditLog.Scan reads. The table is named before each column, for
+// SQLite takes a name in quotes for text where there is no such column.
+const SelectAuditLog = `SELECT audit_logs."id", audit_logs."created_at", audit_logs."updated_at", audit_logs."at", audit_logs."actor", audit_logs."action", audit_logs."entity", audit_logs."entity_id", audit_logs."changes" FROM audit_logs`
 
 // Nodes returns so many nodes of the client, whose values are zero.
 func (c *AuditLogClient) Nodes(n int) []AuditLog {
@@ -39,8 +40,9 @@ func (m *AuditLog) Scan(r *row.Row) (err error) {
 
 var auditlogNames = row.NewNames(auditlog.Table, auditlog.Columns)
 
-// SelectBlacklistedToken begins a statement whose rows BlacklistedToken.Scan reads.
-const SelectBlacklistedToken = "SELECT id, created_at, updated_at, jti, expires_at FROM blacklisted_tokens"
+// SelectBlacklistedToken begins a statement whose rows BlacklistedToken.Scan reads. The table is named before each column, for
+// SQLite takes a name in quotes for text where there is no such column.
+const SelectBlacklistedToken = `SELECT blacklisted_tokens."id", blacklisted_tokens."created_at", blacklisted_tokens."updated_at", blacklisted_tokens."jti", blacklisted_tokens."expires_at" FROM blacklisted_tokens`
 
 // Nodes returns so many nodes of the client, whose values are zero.
 func (c *BlacklistedTokenClient) Nodes(n int) []BlacklistedToken {
@@ -63,8 +65,9 @@ func (m *BlacklistedToken) Scan(r *row.Row) (err error) {
 
 var blacklistedtokenNames = row.NewNames(blacklistedtoken.Table, blacklistedtoken.Columns)
 
-// SelectFile begins a statement whose rows File.Scan reads.
-const SelectFile = "SELECT id, created_at, updated_at, public_id, filename, content_type, size, user_id FROM files"
+// SelectFile begins a statement whose rows File.Scan reads. The table is named before each column, for
+// SQLite takes a name in quotes for text where there is no such column.
+const SelectFile = `SELECT files."id", files."created_at", files."updated_at", files."public_id", files."filename", files."content_type", files."size", files."user_id" FROM files`
 
 // Nodes returns so many nodes of the client, whose values are zero.
 func (c *FileClient) Nodes(n int) []File {
@@ -90,8 +93,9 @@ func (m *File) Scan(r *row.Row) (err error) {
 
 var fileNames = row.NewNames(file.Table, file.Columns)
 
-// SelectUsedPasswordResetToken begins a statement whose rows UsedPasswordResetToken.Scan reads.
-const SelectUsedPasswordResetToken = "SELECT id, created_at, updated_at, email, nonce, used_at FROM used_password_reset_tokens"
+// SelectUsedPasswordResetToken begins a statement whose rows UsedPasswordResetToken.Scan reads. The table is named before each column, for
+// SQLite takes a name in quotes for text where there is no such column.
+const SelectUsedPasswordResetToken = `SELECT used_password_reset_tokens."id", used_password_reset_tokens."created_at", used_password_reset_tokens."updated_at", used_password_reset_tokens."email", used_password_reset_tokens."nonce", used_password_reset_tokens."used_at" FROM used_password_reset_tokens`
 
 // Nodes returns so many nodes of the client, whose values are zero.
 func (c *UsedPasswordResetTokenClient) Nodes(n int) []UsedPasswordResetToken {
@@ -115,8 +119,9 @@ func (m *UsedPasswordResetToken) Scan(r *row.Row) (err error) {
 
 var usedpasswordresettokenNames = row.NewNames(usedpasswordresettoken.Table, usedpasswordresettoken.Columns)
 
-// SelectUser begins a statement whose rows User.Scan reads.
-const SelectUser = "SELECT id, created_at, updated_at, public_id, email, hashed_password, is_active, is_admin, is_deleted, deleted_at, last_login_at, tokens_valid_after, name, bio, avatar_url, preferences FROM users"
+// SelectUser begins a statement whose rows User.Scan reads. The table is named before each column, for
+// SQLite takes a name in quotes for text where there is no such column.
+const SelectUser = `SELECT users."id", users."created_at", users."updated_at", users."public_id", users."email", users."hashed_password", users."is_active", users."is_admin", users."is_deleted", users."deleted_at", users."last_login_at", users."tokens_valid_after", users."name", users."bio", users."avatar_url", users."preferences" FROM users`
 
 // Nodes returns so many nodes of the client, whose values are zero.
 func (c *UserClient) Nodes(n int) []User {

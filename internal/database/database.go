@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -42,6 +43,7 @@ type DB struct {
 	writer, reader *stdsql.DB    // the same pool on PostgreSQL
 	wait           time.Duration // how long a writer of SQLite waits for its turn
 	turns          turns         // of those who read
+	epoch          *atomic.Int64 // of PostgreSQL's prepared statements
 }
 
 // Open opens the database at url and connects to it once. Its errors say what to do, in one line and
@@ -105,9 +107,10 @@ func (db *DB) Query(ctx context.Context, query string, args, v any) error {
 	if err := turns.take(ctx); err != nil {
 		return err
 	}
-	err := lease(ctx, acquire, func(conn *stdsql.Conn) error {
+	err := db.lease(ctx, acquire, func(conn *stdsql.Conn) error {
 		if err := (sql.Conn{ExecQuerier: conn}).Query(watched{ctx}, query, args, v); err != nil {
-			return errors.Join(err, conn.Close())
+			_ = conn.Close() // A broken one is closed already.
+			return err
 		}
 		rows := v.(*sql.Rows) // which give the connection back when they are closed
 		rows.ColumnScanner = &leasedRows{rows.ColumnScanner, conn, turns}
@@ -142,21 +145,19 @@ func (t turns) pass() {
 	}
 }
 
-// lease calls use with a connection, and with another one if that was broken before anything ran, as
-// database/sql does for what it runs by itself.
-func lease(ctx context.Context, acquire func(context.Context) (*stdsql.Conn, error), use func(*stdsql.Conn) error) error {
-	for attempt := 1; ; attempt++ {
+// lease calls use with a connection, and with another one if that was broken before anything ran, until
+// none is left that was made before: after a failover all that wait in the pool may be broken.
+func (db *DB) lease(ctx context.Context, acquire func(context.Context) (*stdsql.Conn, error), use func(*stdsql.Conn) error) error {
+	for left := cap(db.turns); ; left-- {
 		conn, err := acquire(ctx)
 		if err != nil {
 			return err
 		}
-		if err = use(conn); !errors.Is(err, driver.ErrBadConn) || attempt == maxBadConns {
+		if err = use(conn); !errors.Is(err, driver.ErrBadConn) || left == 0 {
 			return err
 		}
 	}
 }
-
-const maxBadConns = 3
 
 // watched is a context that the driver alone watches: it interrupts the statement when the context ends.
 // database/sql would do so once more, by a goroutine for each query. Rows of such a query must be closed.

@@ -168,3 +168,9 @@ func TestPgBouncer_ReadOnly(t *testing.T) {
 	}
 	checkMessage(t, err.Error(), "cannot be told only to read")
 }
+
+// A configuration that keeps the mark from the server is refused like one that does not know it.
+func TestPgBouncer_MarkIgnored(t *testing.T) {
+	t.Parallel()
+	refused(t, pgbouncer(t, dbtest.Postgres(t), ignoredParameters+",reviewpoint.statement_cache"), "add statement_cache_size=0 to the URL")
+}

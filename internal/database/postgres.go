@@ -15,6 +15,8 @@ import (
 
 	"entgo.io/ent/dialect"
 	"github.com/lib/pq"
+
+	"github.com/reviewpoint/models/internal/row"
 )
 
 // openPostgres opens a bounded pool. Reads and writes go through the same one.
@@ -35,11 +37,12 @@ func openPostgres(ctx context.Context, t target, opts Options) (*DB, error) {
 		// lib/pq names the option that is wrong; the URL does not stand in its errors.
 		return nil, fmt.Errorf("the PostgreSQL URL cannot be used: %w", err)
 	}
-	pool := sql.OpenDB(&connector{
+	c := &connector{
 		dialect: dialect.Postgres, readOnly: t.readOnly, before: opts.Before, driver: &pq.Driver{},
 		statements: t.statements, grace: cmp.Or(opts.grace, cancelGrace),
 		connect: func(ctx context.Context, out *conn) (driver.Conn, error) { return connectPostgres(ctx, config, out) },
-	})
+	}
+	pool := sql.OpenDB(c)
 	conns := opts.MaxConns
 	if conns == 0 {
 		conns = 10
@@ -48,7 +51,7 @@ func openPostgres(ctx context.Context, t target, opts Options) (*DB, error) {
 	pool.SetMaxIdleConns(conns)
 	pool.SetConnMaxLifetime(30 * time.Minute)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
-	db := &DB{dialect: dialect.Postgres, name: t.name, writer: pool, reader: pool, turns: make(turns, conns)}
+	db := &DB{dialect: dialect.Postgres, name: t.name, writer: pool, reader: pool, epoch: &c.epoch, turns: make(turns, conns)}
 	if err := pool.PingContext(ctx); err != nil {
 		return nil, errors.Join(explainPostgres(t, err), db.Close())
 	}
@@ -63,10 +66,33 @@ func connectPostgres(ctx context.Context, config pq.Config, out *conn) (driver.C
 	d := &dialer{conn: out}
 	c.Dialer(d)
 	inner, err := c.Connect(context.WithValue(ctx, socketKey{}, ctx))
+	if err == nil && out.statements != nil {
+		if err = hasMark(ctx, inner); err != nil {
+			_ = inner.Close()
+		}
+	}
 	if !d.forgo() && err == nil {
 		return nil, errors.Join(contextError(ctx), inner.Close())
 	}
 	return inner, err
+}
+
+// hasMark refuses a proxy that has kept the mark to itself, as PgBouncer does with what its
+// ignore_startup_parameters name: it would run prepared statements of other clients.
+func hasMark(ctx context.Context, c driver.Conn) error {
+	rows, err := c.(driver.QueryerContext).QueryContext(ctx, "SELECT current_setting('"+statementsMark+"', true)", nil)
+	if err != nil {
+		return err
+	}
+	value := make([]driver.Value, 1)
+	err = rows.Next(value)
+	if err := errors.Join(err, rows.Close()); err != nil {
+		return err
+	}
+	if row.String(value[0], &err) != "on" {
+		return &pq.Error{Code: "08P01", Message: "unsupported startup parameter: " + statementsMark}
+	}
+	return err
 }
 
 // override sets options of an URL.

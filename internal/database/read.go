@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	stdsql "database/sql"
 	"database/sql/driver"
@@ -15,8 +16,8 @@ import (
 
 // Read runs a query that answers few rows, by an index, and calls scan with each. Like Query it joins the
 // transaction that ctx carries. Outside of one it goes round what costs most of a read in SQLite, the
-// goroutine that database/sql starts for a context that may end: ctx is looked at before each row, and a
-// query that has begun is not interrupted.
+// goroutine that database/sql starts for a context that may end: ctx is looked at before the query and
+// after each row, and SQLite is not interrupted between.
 func (db *DB) Read(ctx context.Context, query string, args []any, scan func(*row.Row) error) error {
 	if unitFrom(ctx, db) != nil {
 		return db.readRows(ctx, query, args, scan)
@@ -25,7 +26,7 @@ func (db *DB) Read(ctx context.Context, query string, args []any, scan func(*row
 		return err
 	}
 	defer db.turns.pass()
-	return lease(ctx, db.reader.Conn, func(leased *stdsql.Conn) error {
+	return db.lease(ctx, db.reader.Conn, func(leased *stdsql.Conn) error {
 		defer leased.Close() // of a broken one, Raw has done it
 		return leased.Raw(func(inner any) error { return inner.(*conn).read(ctx, query, args, scan) })
 	})
@@ -78,7 +79,7 @@ func (c *conn) read(ctx context.Context, query string, args []any, scan func(*ro
 	}
 	rows, err := c.QueryContext(running, query, named)
 	if err != nil {
-		return err
+		return cmp.Or(ctx.Err(), err)
 	}
 	defer func() {
 		if err = errors.Join(err, rows.Close()); errors.Is(err, driver.ErrBadConn) {

@@ -80,7 +80,9 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 			return nil, errOutdated(err)
 		}
 	}
-	return c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
+	result, err := c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
+	c.distrust(p, err)
+	return result, err
 }
 
 // query is exec for a query.
@@ -100,6 +102,7 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 		}
 	}
 	inner, err := c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
+	c.distrust(p, err)
 	if c.statements != nil && err == nil {
 		c.statements.open = len(args) > 0 || len(inner.Columns()) > 0
 	}
@@ -189,11 +192,26 @@ func (c *conn) forget(ctx context.Context, element *list.Element) error {
 // on all connections, is then not trusted either.
 func (c *conn) outdated(p *prepared, err error) bool {
 	e, ok := errors.AsType[*pq.Error](err)
-	if !ok || (e.Code != "26000" && (e.Code != "0A000" || e.Routine != "RevalidateCachedQuery")) {
+	switch {
+	case !ok:
+		return false
+	case e.Code == "0A000" && e.Routine == "RevalidateCachedQuery", e.Code == "26000":
+	case e.Code == "42883", e.Code == "42804": // Its arguments have types that fitted once.
+	case e.Code.Class() == "22" && !c.inTx: // It may not be the value that is wrong, but the type that it is bound to.
+		p.epoch = -1
+		return true
+	default:
 		return false
 	}
 	c.statements.epoch.CompareAndSwap(p.epoch, p.epoch+1)
 	return true
+}
+
+// distrust begins anew everywhere when p refused a value that fits.
+func (c *conn) distrust(p *prepared, err error) {
+	if p != nil && p.epoch < 0 && err == nil {
+		c.statements.epoch.Add(1)
+	}
 }
 
 // errOutdated ends a transaction, which goes better a second time.

@@ -583,3 +583,46 @@ func TestStatements_Crowd(t *testing.T) {
 		t.Errorf("%d statements are prepared on a connection, want 5 at most", n)
 	}
 }
+
+// TestStatements_ArgumentType changes the type of a column for which a prepared statement has an argument.
+func TestStatements_ArgumentType(t *testing.T) {
+	t.Parallel()
+	const insert, read = "INSERT INTO notes (id, code) VALUES ($1, $2)", "SELECT id FROM notes WHERE code = $1"
+	for name, alter := range map[string]func(db, other *database.DB) error{
+		"by this store": func(db, _ *database.DB) error {
+			return db.InSchemaTx(t.Context(), func(ctx context.Context) error {
+				_, err := db.ExecContext(ctx, "ALTER TABLE notes ALTER code TYPE text")
+				return err
+			})
+		},
+		"by another one": func(_, other *database.DB) error {
+			_, err := other.ExecContext(t.Context(), "ALTER TABLE notes ALTER code TYPE text")
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := dbtest.Postgres(t)
+			db, other := openOne(t, url), openOne(t, url)
+			execute(t, db, "CREATE TABLE notes (id integer, code integer)")
+			for i := range 2 {
+				execute(t, db, insert, i, "7")
+				if _, err := readInts(t.Context(), db, read, "7"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := alter(db, other); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if _, err := readInts(t.Context(), db, read, "x"); err != nil {
+					t.Errorf("the query answers %v", err)
+				}
+			}
+			execute(t, db, insert, 2, "007")
+			if got := value[string](t, t.Context(), db, "SELECT code FROM notes WHERE id = 2"); got != "007" {
+				t.Errorf("007 was kept as %s", got)
+			}
+		})
+	}
+}

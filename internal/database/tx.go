@@ -124,7 +124,12 @@ func (db *DB) InSession(ctx context.Context, fn func(context.Context) error) err
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) }()
+	defer func() {
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+		if db.epoch != nil {
+			db.epoch.Add(1) // as after a change of the schema
+		}
+	}()
 	return fn(context.WithValue(ctx, unitKey{db}, &unit{db: db, ctx: ctx, session: conn}))
 }
 
@@ -323,6 +328,7 @@ func (u *unit) commit() error {
 		err = fmt.Errorf("%w: %w", ErrCommitUnknown, err)
 	}
 	if err == nil && u.schema && u.db.dialect == dialect.Postgres {
+		u.db.epoch.Add(1) // What was prepared may take its arguments for other types than the columns have now.
 		// A SET of the statements holds on for the session, which is not to be anybody else's.
 		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 		return nil

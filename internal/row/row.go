@@ -2,7 +2,6 @@
 package row
 
 import (
-	"bytes"
 	"database/sql/driver"
 	"encoding/json"
 	"errors"
@@ -96,10 +95,7 @@ type Cell struct{ Value any }
 
 // Scan takes the value as it is.
 func (c *Cell) Scan(value any) error {
-	if text, ok := value.([]byte); ok {
-		value = bytes.Clone(text) // It is the driver's.
-	}
-	c.Value = value
+	c.Value = value // Bytes are the driver's until the next row; all that read a cell copy them.
 	return nil
 }
 
@@ -116,20 +112,15 @@ func Cells(columns, known []string) []any {
 	return out
 }
 
-// Once scans all rows of a query into the same cells, unless a column is not known: its value stays in the node.
+// Once scans all rows of a query into the same cells; nodes copy what they keep.
 func Once(scan func(columns []string) ([]any, error)) func(columns []string) ([]any, error) {
 	var cells []any
 	return func(columns []string) ([]any, error) {
 		if cells != nil {
 			return cells, nil
 		}
-		values, err := scan(columns)
-		for _, value := range values {
-			if _, known := value.(*Cell); !known {
-				return values, err
-			}
-		}
-		cells = values
+		var err error
+		cells, err = scan(columns)
 		return cells, err
 	}
 }
