@@ -95,7 +95,7 @@ func TestRead_Misfit(t *testing.T) {
 		}); !errors.Is(err, row.ErrType) {
 			t.Errorf("text answers %v, want ErrType", err)
 		}
-		if _, err := readInts(t.Context(), db, "SELECT $1", "NUL\x00"+canary); err == nil || strings.Contains(err.Error(), canary) {
+		if _, err := readInts(t.Context(), db, "SELECT $1", "NUL\x00"+canary); err == nil || !strings.HasPrefix(err.Error(), "argument $1: ") || strings.Contains(err.Error(), canary) {
 			t.Errorf("a NUL answers %v", err)
 		}
 		var e *database.Error

@@ -626,3 +626,31 @@ func TestStatements_ArgumentType(t *testing.T) {
 		})
 	}
 }
+
+// TestStatements_LastUsedStays keeps what was used last, and forgets texts that came once.
+func TestStatements_LastUsedStays(t *testing.T) {
+	t.Parallel()
+	db := openOne(t, dbtest.Postgres(t)+"&statement_cache_size=2")
+	use := func(text string) {
+		t.Helper()
+		if got := value[string](t, t.Context(), db, "SELECT '"+text+"' || $1", "!"); got != text+"!" {
+			t.Fatalf("%s is %s", text, got)
+		}
+	}
+	list := func() string {
+		t.Helper()
+		return value[string](t, t.Context(), db, "SELECT string_agg(substr(statement, 9, 1), '' ORDER BY statement) FROM pg_prepared_statements")
+	}
+	for _, text := range []string{"a", "a", "b", "b", "a", "c", "c"} {
+		use(text)
+	}
+	if got := list(); got != "ac" {
+		t.Errorf("the statements %s are prepared, want a and c: b was not used for the longest", got)
+	}
+	for _, text := range []string{"d", "e", "f", "g", "d"} { // Of more texts than are kept the first uses are forgotten.
+		use(text)
+	}
+	if got := list(); got != "ac" {
+		t.Errorf("the statements %s are prepared, want a and c alone", got)
+	}
+}
