@@ -3,13 +3,16 @@ package models
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
-	stdsql "database/sql"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
+	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,6 +79,7 @@ const (
 	importBatch      = 1000
 	importBatchBytes = 4 << 20 // of text, after which a batch is done before it has all its rows
 	importLine       = 1 << 20 // the longest row
+	importReadAhead  = 4 << 10 // what a csv.Reader may have read of the next row
 	importRows       = 100     // refused ones in a report
 )
 
@@ -121,89 +125,71 @@ type userImport struct {
 
 	seed maphash.Seed
 	seen map[uint64]struct{} // addresses and public ids of a dry run, which the database has forgotten
-	text []byte
 }
 
-// importRow is an account to be.
+// importRow is an account to be, as a file gives it and as the database takes it. nil is missing.
 type importRow struct {
-	line, bytes          int
-	given                uint // columns, by their bits
-	email, hash          string
-	name, bio, avatarURL stdsql.NullString
-	inactive, admin      bool
-	preferences          stdsql.NullString
-	publicID             string
-	createdAt            time.Time // zero for now
-	changes              string
+	Email          *string         `json:"email"`
+	Name           *string         `json:"name"`
+	Bio            *string         `json:"bio"`
+	AvatarURL      *string         `json:"avatar_url"`
+	IsActive       *bool           `json:"is_active"`
+	IsAdmin        *bool           `json:"is_admin"`
+	Preferences    json.RawMessage `json:"preferences"`
+	PublicID       *string         `json:"public_id"`
+	CreatedAt      *string         `json:"created_at"`
+	HashedPassword *string         `json:"hashed_password"`
+
+	line, bytes int
+	given       uint      // columns, by their bits
+	at          time.Time // of CreatedAt
+	changes     []byte    // for the trail
 }
 
-// importColumns are what a row may have. A value is text; true or false; or, of preferences, JSON. Errors
-// say what a value must be, and hold nothing of it.
+// importColumns are what a row may have. normal returns a text in its normal form; its errors say what it
+// must be, and hold nothing of it.
 var importColumns = []struct {
-	name string
-	kind importKind
-	any  any // a value of the column, for the rules
-	set  func(row *importRow, value string) error
+	name   string
+	any    any // a value of the column, for the rules
+	field  func(row *importRow) any
+	normal func(row *importRow, value string) (string, error)
 }{
-	{user.FieldEmail, importText, "", func(row *importRow, value string) (err error) {
-		if row.email, err = address.Normal(value); err != nil {
-			return err
-		}
-		return user.EmailValidator(row.email)
+	{user.FieldEmail, "", func(row *importRow) any { return &row.Email }, func(_ *importRow, value string) (string, error) {
+		normal, err := address.Normal(value)
+		return normal, cmp.Or(err, user.EmailValidator(normal))
 	}},
-	{user.FieldName, importText, "", func(row *importRow, value string) error {
-		row.name = stdsql.NullString{String: value, Valid: true}
-		return user.NameValidator(value)
-	}},
-	{user.FieldBio, importText, "", func(row *importRow, value string) error {
-		row.bio = stdsql.NullString{String: value, Valid: true}
-		return user.BioValidator(value)
-	}},
-	{user.FieldAvatarURL, importText, "", func(row *importRow, value string) error {
-		row.avatarURL = stdsql.NullString{String: value, Valid: true}
-		return user.AvatarURLValidator(value)
-	}},
-	{user.FieldIsActive, importFlag, true, func(row *importRow, value string) error {
-		active, err := importBool(value)
-		row.inactive = !active
-		return err
-	}},
-	{user.FieldIsAdmin, importFlag, true, func(row *importRow, value string) (err error) {
-		row.admin, err = importBool(value)
-		return err
-	}},
-	{user.FieldPreferences, importJSON, map[string]any{}, (*importRow).setPreferences},
-	{user.FieldPublicID, importText, uuid.UUID{}, func(row *importRow, value string) error {
+	{user.FieldName, "", func(row *importRow) any { return &row.Name }, asItIs(user.NameValidator)},
+	{user.FieldBio, "", func(row *importRow) any { return &row.Bio }, asItIs(user.BioValidator)},
+	{user.FieldAvatarURL, "", func(row *importRow) any { return &row.AvatarURL }, asItIs(user.AvatarURLValidator)},
+	{user.FieldIsActive, true, func(row *importRow) any { return &row.IsActive }, nil},
+	{user.FieldIsAdmin, true, func(row *importRow) any { return &row.IsAdmin }, nil},
+	{user.FieldPreferences, map[string]any{}, func(row *importRow) any { return &row.Preferences }, nil},
+	{user.FieldPublicID, uuid.UUID{}, func(row *importRow) any { return &row.PublicID }, func(_ *importRow, value string) (string, error) {
 		id, err := uuid.Parse(value)
 		if err != nil || id == uuid.Nil {
-			return errors.New("must be a UUID, not all zeros")
+			return "", errors.New("must be a UUID, not all zeros")
 		}
-		row.publicID = id.String()
-		return nil
+		return id.String(), nil
 	}},
-	{user.FieldCreatedAt, importText, time.Time{}, func(row *importRow, value string) error {
+	{user.FieldCreatedAt, time.Time{}, func(row *importRow) any { return &row.CreatedAt }, func(row *importRow, value string) (string, error) {
 		at, err := time.Parse(time.RFC3339, value)
 		if err != nil || at.UTC().Year() < 1970 {
-			return errors.New("must be a time with its zone from 1970 on, such as 2026-11-23T21:04:05Z")
+			return "", errors.New("must be a time with its zone from 1970 on, such as 2026-11-23T21:04:05Z")
 		}
-		row.createdAt = clock.Normal(at)
-		return nil
+		row.at = clock.Normal(at)
+		return value, nil
 	}},
-	{user.FieldHashedPassword, importText, "", func(row *importRow, value string) error {
-		if row.hash = value; value != password.None && !password.Known(value) {
-			return errors.New("must be a hash of Argon2id in PHC form, or of bcrypt")
+	{user.FieldHashedPassword, "", func(row *importRow) any { return &row.HashedPassword }, func(_ *importRow, value string) (string, error) {
+		if value != password.None && !password.Known(value) {
+			return "", errors.New("must be a hash of Argon2id in PHC form, or of bcrypt")
 		}
-		return user.HashedPasswordValidator(value)
+		return value, user.HashedPasswordValidator(value)
 	}},
 }
 
-type importKind int
-
-const (
-	importText importKind = iota
-	importFlag
-	importJSON
-)
+func asItIs(valid func(string) error) func(*importRow, string) (string, error) {
+	return func(_ *importRow, value string) (string, error) { return value, valid(value) }
+}
 
 var importNames = func() string {
 	names := make([]string, len(importColumns))
@@ -223,67 +209,89 @@ func importColumn(name string) int {
 	return -1
 }
 
-func importBool(value string) (bool, error) {
-	is, err := strconv.ParseBool(value)
-	if err != nil {
-		return false, errors.New("must be true or false")
-	}
-	return is, nil
-}
+func (row *importRow) gives(column string) bool { return row.given&(1<<importColumn(column)) != 0 }
 
-// setPreferences writes them as the client does.
-func (row *importRow) setPreferences(value string) error {
-	if err := text.Valid(value); err != nil {
-		return err
-	}
-	var object map[string]any
-	if err := json.Unmarshal([]byte(value), &object); err != nil {
-		return errors.New("must be a JSON object")
-	}
-	if object == nil {
-		return nil
-	}
-	if strings.Contains(value, `\u0000`) { // Only so can it hold a NUL.
-		if err := jsonobject.Valid(object); err != nil {
-			return err
+const mustBeFlag = "must be true or false"
+
+// check brings the values into their normal form, or returns why the row is refused.
+func (row *importRow) check(now time.Time) *RefusedRow {
+	for n, column := range importColumns {
+		var err error
+		switch field := column.field(row).(type) {
+		case **string:
+			if *field == nil {
+				continue
+			}
+			**field, err = column.normal(row, **field)
+		case **bool:
+			if *field == nil {
+				continue
+			}
+		case *json.RawMessage:
+			if len(*field) == 0 {
+				continue
+			}
+			*field, err = normalPreferences(*field)
 		}
+		if err != nil {
+			return &RefusedRow{row.line, column.name, strings.TrimPrefix(err.Error(), "ent: ")}
+		}
+		row.given |= 1 << n
 	}
-	written, err := json.Marshal(object)
-	row.preferences = stdsql.NullString{String: string(written), Valid: true}
-	return err
-}
-
-// set gives the row a value, or returns why it is refused.
-func (row *importRow) set(column int, value string) *RefusedRow {
-	row.given |= 1 << column
-	row.bytes += len(value)
-	if err := importColumns[column].set(row, value); err != nil {
-		return &RefusedRow{row.line, importColumns[column].name, strings.TrimPrefix(err.Error(), "ent: ")}
-	}
-	return nil
-}
-
-// complete gives the row what it has not been given, or returns why it is refused.
-func (row *importRow) complete(now time.Time) *RefusedRow {
-	if row.email == "" {
+	switch {
+	case row.Email == nil:
 		return &RefusedRow{row.line, user.FieldEmail, "is missing"}
-	}
-	if row.createdAt.After(now.Add(clockSkew)) {
+	case row.at.After(now.Add(clockSkew)):
 		return &RefusedRow{row.line, user.FieldCreatedAt, "must be a time that is not in the future"}
 	}
-	if row.publicID == "" {
-		row.publicID = user.DefaultPublicID().String()
-	}
-	if row.hash == "" {
-		row.hash = password.None
-	}
 	return nil
 }
 
-// importSource is a file.
-type importSource interface {
-	// next fills row, or says why it is refused; io.EOF after the last.
-	next(row *importRow) (*RefusedRow, error)
+// normalPreferences writes them as the client does.
+func normalPreferences(value json.RawMessage) (json.RawMessage, error) {
+	if err := text.Valid(string(value)); err != nil {
+		return nil, err
+	}
+	var object map[string]any
+	if err := json.Unmarshal(value, &object); err != nil {
+		return nil, errors.New("must be a JSON object")
+	}
+	if object == nil {
+		return nil, nil
+	}
+	if bytes.Contains(value, []byte(`\u0000`)) { // Only so can it hold a NUL.
+		if err := jsonobject.Valid(object); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(object)
+}
+
+// complete gives the row what it has not been given, and its changes for the trail.
+func (row *importRow) complete(now time.Time) error {
+	if row.at.IsZero() {
+		row.at = now
+	}
+	row.CreatedAt = new(row.at.Format("2006-01-02 15:04:05.000000-07:00"))
+	row.IsActive = cmp.Or(row.IsActive, new(true))
+	row.IsAdmin = cmp.Or(row.IsAdmin, new(false))
+	row.HashedPassword = cmp.Or(row.HashedPassword, new(password.None))
+	if row.PublicID == nil {
+		row.PublicID = new(user.DefaultPublicID().String())
+	}
+	values := make([][]byte, 0, len(importedColumns))
+	for _, value := range []any{row.AvatarURL, row.Bio, row.at, row.Email, "", row.IsActive, row.IsAdmin, false, row.Name, row.Preferences, row.PublicID, now} {
+		written, err := json.Marshal(value)
+		if err != nil {
+			return err
+		}
+		if string(written) == "null" {
+			written = nil
+		}
+		values = append(values, written)
+	}
+	row.changes = importTrail.Append(nil, values)
+	return nil
 }
 
 func (i *userImport) run(ctx context.Context, r io.Reader) error {
@@ -296,24 +304,27 @@ func (i *userImport) run(ctx context.Context, r io.Reader) error {
 	if err := i.allowed(ctx, 1<<importColumn(user.FieldEmail)); err != nil { // before anything is read
 		return err
 	}
-	lines := bufio.NewReaderSize(r, 64<<10)
-	var source importSource
+	limit := &io.LimitedReader{R: r, N: math.MaxInt64}
+	file := bufio.NewReaderSize(limit, importReadAhead)
+	if begin, _ := file.Peek(3); string(begin) == "\uFEFF" { // What could not be read is told later.
+		if _, err := file.Discard(3); err != nil {
+			return err
+		}
+	}
 	switch i.opts.Format {
 	case ImportCSV:
-		rows, err := newCSVRows(lines)
+		source, given, err := csvSource(limit, file)
 		if err != nil {
 			return err
 		}
-		if err := i.allowed(ctx, rows.given); err != nil {
+		if err := i.allowed(ctx, given); err != nil {
 			return err
 		}
-		source = rows
+		return i.batches(ctx, source)
 	case ImportJSONLines:
-		source = &jsonRows{importLines{r: lines}}
-	default:
-		return fmt.Errorf("ImportUsers: there is no format %d", i.opts.Format)
+		return i.batches(ctx, jsonSource(file))
 	}
-	return i.batches(ctx, source)
+	return fmt.Errorf("ImportUsers: there is no format %d", i.opts.Format)
 }
 
 // allowed asks the rules of the schema, as the client's CreateBulk does, for accounts with these columns.
@@ -330,37 +341,31 @@ func (i *userImport) allowed(ctx context.Context, given uint) error {
 	return user.Policy.EvalMutation(ctx, m)
 }
 
-func (i *userImport) batches(ctx context.Context, source importSource) error {
-	now := i.moment(ctx)
+func (i *userImport) batches(ctx context.Context, next importSource) error {
 	for {
-		i.rows = append(i.rows, importRow{})
-		row := &i.rows[len(i.rows)-1]
-		refused, err := source.next(row)
-		if err == nil && refused == nil {
-			refused = row.complete(now)
-		}
-		i.bytes += row.bytes
+		var row importRow
+		refused, err := next(&row)
 		switch {
 		case errors.Is(err, io.EOF):
-			i.rows = i.rows[:len(i.rows)-1]
 			return i.batch(ctx)
 		case err != nil:
 			return err
-		case refused != nil:
-			i.line = refused.Line
-			i.rows = i.rows[:len(i.rows)-1]
+		case refused == nil:
+			refused = row.check(i.moment(ctx))
+		}
+		if refused != nil {
 			i.refused = append(i.refused, *refused)
-		default:
-			i.line = row.line
+		} else {
+			i.rows = append(i.rows, row)
 			i.given |= row.given
 		}
+		i.line, i.bytes = row.line, i.bytes+row.bytes
 		if len(i.rows)+len(i.refused) < i.opts.BatchSize && i.bytes < importBatchBytes {
 			continue
 		}
 		if err := i.batch(ctx); err != nil {
 			return err
 		}
-		now = i.moment(ctx)
 	}
 }
 
@@ -377,20 +382,22 @@ func (i *userImport) batch(ctx context.Context) error {
 	if len(i.rows) > 0 {
 		now := i.moment(ctx)
 		for n := range i.rows {
-			i.describe(&i.rows[n], now)
+			if err := i.rows[n].complete(now); err != nil {
+				return err
+			}
 		}
 		err := i.InTx(ctx, func(ctx context.Context) (err error) {
 			if err := i.allowed(ctx, i.given); err != nil {
 				return err
 			}
 			if !i.opts.DryRun {
-				taken, err = i.insert(ctx, now, i.rows)
+				taken, err = i.insert(ctx, now)
 				return err
 			}
 			if _, err := i.ExecContext(ctx, "SAVEPOINT dry_run"); err != nil {
 				return err
 			}
-			if taken, err = i.insert(ctx, now, i.rows); err != nil {
+			if taken, err = i.insert(ctx, now); err != nil {
 				return err
 			}
 			_, err = i.ExecContext(ctx, "ROLLBACK TO SAVEPOINT dry_run")
@@ -434,8 +441,11 @@ func (i *userImport) refuseSeen() {
 		i.seen = make(map[uint64]struct{})
 	}
 	i.rows = slices.DeleteFunc(i.rows, func(row importRow) bool {
-		_, address := i.seen[maphash.String(i.seed, row.email)]
-		_, publicID := i.seen[maphash.String(i.seed, row.publicID)]
+		_, address := i.seen[maphash.String(i.seed, *row.Email)]
+		publicID := false
+		if row.PublicID != nil {
+			_, publicID = i.seen[maphash.String(i.seed, *row.PublicID)]
+		}
 		if address || publicID {
 			i.refused = append(i.refused, row.taken(address))
 		}
@@ -456,14 +466,12 @@ func (i *userImport) remember(taken []RefusedRow) {
 			taken = taken[1:]
 			continue
 		}
-		i.seen[maphash.String(i.seed, row.email)] = struct{}{}
+		i.seen[maphash.String(i.seed, *row.Email)] = struct{}{}
 		if row.gives(user.FieldPublicID) {
-			i.seen[maphash.String(i.seed, row.publicID)] = struct{}{}
+			i.seen[maphash.String(i.seed, *row.PublicID)] = struct{}{}
 		}
 	}
 }
-
-func (row *importRow) gives(column string) bool { return row.given&(1<<importColumn(column)) != 0 }
 
 // importedColumns are those that a new account has a value in, in the order of their names.
 var importedColumns = []string{
@@ -490,107 +498,93 @@ var importTrail = func() *audit.Creations {
 	return changes.Creations(importedColumns, secrets)
 }()
 
-// describe settles when the account is made, and writes its changes.
-func (i *userImport) describe(row *importRow, now time.Time) {
-	if row.createdAt.IsZero() {
-		row.createdAt = now
-	}
-	var (
-		values [12][]byte
-		b      = i.text[:0]
-		begin  int
-	)
-	end := func() []byte {
-		value := b[begin:len(b):len(b)]
-		begin = len(b)
-		return value
-	}
-	optional := func(value stdsql.NullString) []byte {
-		if value.Valid {
-			b = appendJSON(b, value.String)
-		}
-		return end()
-	}
-	flag := func(is bool) []byte {
-		b = strconv.AppendBool(b, is)
-		return end()
-	}
-	values[0] = optional(row.avatarURL)
-	values[1] = optional(row.bio)
-	moment := func(t time.Time) []byte {
-		b = append(t.AppendFormat(append(b, '"'), time.RFC3339Nano), '"')
-		return end()
-	}
-	values[2] = moment(row.createdAt)
-	b = appendJSON(b, row.email)
-	values[3] = end()
-	b = append(b, '0') // not shown
-	values[4] = end()
-	values[5], values[6], values[7] = flag(!row.inactive), flag(row.admin), flag(false)
-	values[8] = optional(row.name)
-	b = append(b, row.preferences.String...)
-	values[9] = end()
-	b = append(append(append(b, '"'), row.publicID...), '"')
-	values[10] = end()
-	values[11] = moment(now)
-	size := len(b)
-	b = importTrail.Append(b, values[:])
-	row.changes = string(b[size:])
-	i.text = b
-}
+const (
+	importUsers = "INSERT INTO users (updated_at, is_deleted, created_at, public_id, email, hashed_password, is_active, is_admin, name, bio, avatar_url, preferences) SELECT "
+	importMade  = " ON CONFLICT DO NOTHING RETURNING id, public_id, email"
+	importAudit = "INSERT INTO audit_logs (created_at, updated_at, at, actor, action, entity, entity_id, changes) SELECT "
+	importWhat  = "'" + audit.Create + "', '" + user.Label + "', "
+)
 
-// appendJSON writes text as encoding/json does.
-func appendJSON(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			written, err := json.Marshal(s)
-			if err != nil { // which text does not
-				panic(err)
-			}
-			return append(b, written...)
-		}
-	}
-	return append(append(append(b, '"'), s...), '"')
+// importStatements make the accounts of a batch, which is one JSON text, and the trail of those that were
+// made, and tell which addresses are taken. SQLite keeps a whole second without its fraction and zone.
+var importStatements = map[string]struct{ users, trail, taken string }{
+	dialect.SQLite: {
+		users: importUsers + `$1, FALSE, replace(value ->> 'created_at', '.000000+00:00', ''), value ->> 'public_id', value ->> 'email', value ->> 'hashed_password', value ->> 'is_active',
+			value ->> 'is_admin', value ->> 'name', value ->> 'bio', value ->> 'avatar_url', value ->> 'preferences' FROM json_each($2) WHERE TRUE` + importMade,
+		trail: importAudit + "$1, $1, $1, $2, " + importWhat + "value ->> 'id', value ->> 'changes' FROM json_each($3)",
+		taken: "SELECT email FROM users WHERE NOT is_deleted AND email IN (SELECT value FROM json_each($1))",
+	},
+	dialect.Postgres: {
+		users: importUsers + `$1::timestamptz, FALSE, new.* FROM jsonb_to_recordset($2::jsonb) AS new (created_at timestamptz, public_id uuid, email varchar, hashed_password varchar,
+			is_active bool, is_admin bool, name varchar, bio varchar, avatar_url varchar, preferences jsonb)` + importMade,
+		trail: importAudit + "$1::timestamptz, $1, $1, $2, " + importWhat + "made.* FROM jsonb_to_recordset($3::jsonb) AS made (id bigint, changes jsonb)",
+		taken: "SELECT email FROM users WHERE NOT is_deleted AND email IN (SELECT jsonb_array_elements_text($1::jsonb))",
+	},
 }
 
 // insert makes the accounts with their rows of the trail, and returns those that it could not make.
-func (i *userImport) insert(ctx context.Context, now time.Time, rows []importRow) ([]RefusedRow, error) {
+func (i *userImport) insert(ctx context.Context, now time.Time) ([]RefusedRow, error) {
 	v, err := policy.Asking(ctx)
 	if err != nil {
 		return nil, err
 	}
-	insert := i.insertSQLite
-	if i.Dialect() == dialect.Postgres {
-		insert = i.insertPostgres
+	ids, err := i.insertUsers(ctx, now)
+	if err != nil {
+		return nil, err
 	}
-	var left []*importRow
-	for len(rows) > 0 {
-		part := rows[:i.distinct(rows)]
-		rows = rows[len(part):]
-		refused, err := insert(ctx, now, v.String(), part)
-		if err != nil {
-			return nil, err
+	type change struct {
+		ID      int             `json:"id"`
+		Changes json.RawMessage `json:"changes"`
+	}
+	var (
+		made = make([]change, 0, len(i.rows))
+		left []*importRow
+	)
+	for n := range i.rows {
+		row := &i.rows[n]
+		key := [2]string{*row.PublicID, *row.Email}
+		id, ok := ids[key]
+		if !ok {
+			left = append(left, row)
+			continue
 		}
-		for _, n := range refused {
-			left = append(left, &part[n])
-		}
+		delete(ids, key) // A row that is the same is another.
+		made = append(made, change{id, row.changes})
+	}
+	written, err := json.Marshal(made)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := i.ExecContext(ctx, importStatements[i.Dialect()].trail, now, v.String(), string(written)); err != nil {
+		return nil, err
 	}
 	return i.reasons(ctx, left)
 }
 
-// distinct returns how many of the first rows have public ids of their own, by which they are found again.
-func (i *userImport) distinct(rows []importRow) int {
-	if i.given&(1<<importColumn(user.FieldPublicID)) == 0 {
-		return len(rows)
+// insertUsers returns the ids by what tells the rows of a batch apart: of those that share a public id, a
+// later one is made when the address of the first is taken.
+func (i *userImport) insertUsers(ctx context.Context, now time.Time) (map[[2]string]int, error) {
+	written, err := json.Marshal(i.rows)
+	if err != nil {
+		return nil, err
 	}
-	ids := make(map[string]struct{}, len(rows))
-	for n := range rows {
-		if _, twice := ids[rows[n].publicID]; twice {
-			return n
+	answer, err := i.QueryContext(ctx, importStatements[i.Dialect()].users, now, string(written))
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Close()
+	ids := make(map[[2]string]int, len(i.rows))
+	for answer.Next() {
+		var (
+			id  int
+			key [2]string
+		)
+		if err := answer.Scan(&id, &key[0], &key[1]); err != nil {
+			return nil, err
 		}
-		ids[rows[n].publicID] = struct{}{}
+		ids[key] = id
 	}
-	return len(rows)
+	return ids, answer.Err()
 }
 
 // reasons says which value of rows is taken.
@@ -598,7 +592,7 @@ func (i *userImport) reasons(ctx context.Context, rows []*importRow) (refused []
 	var addresses []string
 	for _, row := range rows {
 		if row.gives(user.FieldPublicID) {
-			addresses = append(addresses, row.email)
+			addresses = append(addresses, *row.Email)
 		}
 	}
 	taken := make(map[string]bool, len(addresses))
@@ -607,527 +601,142 @@ func (i *userImport) reasons(ctx context.Context, rows []*importRow) (refused []
 		if err != nil {
 			return nil, err
 		}
-		query := "SELECT email FROM users WHERE NOT is_deleted AND email IN (SELECT value FROM json_each($1))"
-		if i.Dialect() == dialect.Postgres {
-			query = "SELECT email FROM users WHERE NOT is_deleted AND email IN (SELECT jsonb_array_elements_text($1::jsonb))"
-		}
-		rows, err := i.QueryContext(ctx, query, string(list))
+		answer, err := i.QueryContext(ctx, importStatements[i.Dialect()].taken, string(list))
 		if err != nil {
 			return nil, err
 		}
-		defer rows.Close()
-		for rows.Next() {
+		defer answer.Close()
+		for answer.Next() {
 			var address string
-			if err := rows.Scan(&address); err != nil {
+			if err := answer.Scan(&address); err != nil {
 				return nil, err
 			}
 			taken[address] = true
 		}
-		if err := rows.Err(); err != nil {
+		if err := answer.Err(); err != nil {
 			return nil, err
 		}
 	}
 	for _, row := range rows {
-		refused = append(refused, row.taken(!row.gives(user.FieldPublicID) || taken[row.email]))
+		refused = append(refused, row.taken(!row.gives(user.FieldPublicID) || taken[*row.Email]))
 	}
 	return refused, nil
 }
 
-// importChunks are how many rows go in one statement of SQLite, so that there are few texts.
-var importChunks = []struct {
-	rows         int
-	users, trail string
-}{importChunk(100), importChunk(10), importChunk(1)}
+// importSource fills a row, or says why it is refused; io.EOF after the last.
+type importSource func(row *importRow) (*RefusedRow, error)
 
-func importChunk(n int) (chunk struct {
-	rows         int
-	users, trail string
-}) {
-	chunk.rows = n
-	chunk.users = "INSERT INTO users (updated_at, is_deleted, created_at, public_id, email, hashed_password, is_active, is_admin, name, bio, avatar_url, preferences) VALUES " +
-		strings.Repeat(", (?1, FALSE, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", n)[2:] + " ON CONFLICT DO NOTHING RETURNING id, public_id"
-	chunk.trail = "INSERT INTO audit_logs (created_at, updated_at, at, actor, action, entity, entity_id, changes) VALUES " +
-		strings.Repeat(", (?1, ?1, ?1, ?2, ?3, ?4, ?, ?)", n)[2:]
-	return chunk
-}
-
-func (i *userImport) insertSQLite(ctx context.Context, now time.Time, actor string, rows []importRow) (refused []int, err error) {
-	var (
-		ids  = make([]int64, len(rows))
-		args = make([]any, 0, 1+10*importChunks[0].rows)
-	)
-	for begin := 0; begin < len(rows); {
-		chunk := importChunks[importChunkFor(len(rows)-begin)]
-		args = append(args[:0], now)
-		for n := begin; n < begin+chunk.rows; n++ {
-			row := &rows[n]
-			args = append(args, row.createdAt, row.publicID, row.email, row.hash, !row.inactive, row.admin, row.name, row.bio, row.avatarURL, row.preferences)
-		}
-		if err := i.inserted(ctx, chunk.users, args, rows[begin:begin+chunk.rows], ids[begin:]); err != nil {
-			return nil, err
-		}
-		begin += chunk.rows
-	}
-	made := make([]int, 0, len(rows))
-	for n, id := range ids {
-		if id == 0 {
-			refused = append(refused, n)
-		} else {
-			made = append(made, n)
-		}
-	}
-	for len(made) > 0 {
-		chunk := importChunks[importChunkFor(len(made))]
-		args = append(args[:0], now, actor, audit.Create, user.Label)
-		for _, n := range made[:chunk.rows] {
-			args = append(args, ids[n], rows[n].changes)
-		}
-		if _, err := i.ExecContext(ctx, chunk.trail, args...); err != nil {
-			return nil, err
-		}
-		made = made[chunk.rows:]
-	}
-	return refused, nil
-}
-
-func importChunkFor(rows int) int {
-	for n := range importChunks {
-		if importChunks[n].rows <= rows {
-			return n
-		}
-	}
-	return len(importChunks) - 1
-}
-
-// inserted runs a statement that makes rows, and gives ids to those that it made.
-func (i *userImport) inserted(ctx context.Context, query string, args []any, rows []importRow, ids []int64) error {
-	answer, err := i.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer answer.Close()
-	var (
-		id       int64
-		publicID stdsql.RawBytes
-		next     int
-	)
-	for answer.Next() {
-		if err := answer.Scan(&id, &publicID); err != nil {
-			return err
-		}
-		n := next
-		if n >= len(rows) || rows[n].publicID != string(publicID) { // The order is not promised.
-			n = slices.IndexFunc(rows, func(row importRow) bool { return row.publicID == string(publicID) })
-		}
-		ids[n], next = id, n+1
-	}
-	return answer.Err()
-}
-
-const importPostgres = `WITH given AS (
-	SELECT created_at, public_id, email, hashed_password, is_active, is_admin, name, bio, avatar_url, preferences, changes, place FROM unnest($3::timestamptz[], $4::uuid[], $5::text[], $6::text[], $7::bool[], $8::bool[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[])
-		WITH ORDINALITY AS given (created_at, public_id, email, hashed_password, is_active, is_admin, name, bio, avatar_url, preferences, changes, place)
-), made AS (
-	INSERT INTO users (created_at, updated_at, public_id, email, hashed_password, is_active, is_admin, is_deleted, name, bio, avatar_url, preferences)
-	SELECT created_at, $1, public_id, email, hashed_password, is_active, is_admin, FALSE, name, bio, avatar_url, preferences::jsonb FROM given ORDER BY place
-	ON CONFLICT DO NOTHING RETURNING id, public_id
-), trail AS (
-	INSERT INTO audit_logs (created_at, updated_at, at, actor, action, entity, entity_id, changes)
-	SELECT $1, $1, $1, $2, '` + audit.Create + `', '` + user.Label + `', made.id, given.changes::jsonb FROM made JOIN given USING (public_id) ORDER BY made.id
-)
-SELECT place FROM given LEFT JOIN made USING (public_id) WHERE made.id IS NULL ORDER BY place`
-
-func (i *userImport) insertPostgres(ctx context.Context, now time.Time, actor string, rows []importRow) (refused []int, err error) {
-	var arrays [11]pgArray
-	for n := range rows {
-		row := &rows[n]
-		arrays[0].time(row.createdAt)
-		arrays[1].plain(row.publicID)
-		arrays[2].text(row.email)
-		arrays[3].text(row.hash)
-		arrays[4].plain(strconv.FormatBool(!row.inactive))
-		arrays[5].plain(strconv.FormatBool(row.admin))
-		arrays[6].optional(row.name)
-		arrays[7].optional(row.bio)
-		arrays[8].optional(row.avatarURL)
-		arrays[9].optional(row.preferences)
-		arrays[10].text(row.changes)
-	}
-	args := append(make([]any, 0, 2+len(arrays)), now, actor)
-	for n := range arrays {
-		args = append(args, arrays[n].String())
-	}
-	answer, err := i.QueryContext(ctx, importPostgres, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer answer.Close()
-	for answer.Next() {
-		var place int
-		if err := answer.Scan(&place); err != nil {
-			return nil, err
-		}
-		refused = append(refused, place-1)
-	}
-	return refused, answer.Err()
-}
-
-// pgArray is the text of an array of PostgreSQL.
-type pgArray []byte
-
-func (a *pgArray) plain(value string) {
-	if len(*a) == 0 {
-		*a = append(*a, '{')
-	} else {
-		*a = append(*a, ',')
-	}
-	*a = append(*a, value...)
-}
-
-func (a *pgArray) time(t time.Time) {
-	a.plain(`"`)
-	*a = append(t.AppendFormat(*a, "2006-01-02 15:04:05.999999Z07:00"), '"')
-}
-
-func (a *pgArray) text(value string) {
-	a.plain(`"`)
-	for {
-		n := strings.IndexAny(value, `"\\`)
-		if n < 0 {
-			break
-		}
-		*a = append(append(append(*a, value[:n]...), '\\'), value[n])
-		value = value[n+1:]
-	}
-	*a = append(append(*a, value...), '"')
-}
-
-func (a *pgArray) optional(value stdsql.NullString) {
-	if !value.Valid {
-		a.plain("NULL")
-		return
-	}
-	a.text(value.String)
-}
-
-func (a *pgArray) String() string { return string(*a) + "}" }
-
-// importLines reads lines, with what ends them.
-type importLines struct {
-	r    *bufio.Reader
-	line int
-	text []byte
-	cut  bool // the line goes on
-}
-
-// read reads a line, and reports whether it is whole. Of one that is too long it reads no more than that.
-func (l *importLines) read() (whole bool, err error) {
-	if l.line == 0 {
-		if begin, _ := l.r.Peek(3); string(begin) == "\uFEFF" { // What could not be read is told later.
-			if _, err := l.r.Discard(3); err != nil {
-				return false, err
-			}
-		}
-	}
-	l.line++
-	l.text = l.text[:0]
-	for {
-		part, err := l.r.ReadSlice('\n')
-		l.text = append(l.text, part...)
+// csvSource reads the header. Its errors do not quote it: without a header it is a row.
+func csvSource(limit *io.LimitedReader, r io.Reader) (next importSource, given uint, err error) {
+	file := csv.NewReader(r)
+	file.FieldsPerRecord = -1 // A row with another count is refused, and the next ones go on.
+	read := func(row *importRow) ([]string, error) {
+		limit.N = importLine + importReadAhead
+		begin := file.InputOffset()
+		record, err := file.Read()
+		row.bytes = int(file.InputOffset() - begin)
+		broken, ok := errors.AsType[*csv.ParseError](err)
 		switch {
-		case len(l.text) > importLine:
-			l.cut = errors.Is(err, bufio.ErrBufferFull)
-			return false, nil
-		case errors.Is(err, bufio.ErrBufferFull):
-			continue
-		case err != nil && (!errors.Is(err, io.EOF) || len(l.text) == 0):
-			return false, err
+		case ok:
+			row.line = broken.StartLine
+		case err == nil:
+			row.line, _ = file.FieldPos(0)
 		}
-		return true, nil
-	}
-}
-
-// skip skips the rest of a line that is too long.
-func (l *importLines) skip() error {
-	for l.cut {
-		_, err := l.r.ReadSlice('\n')
-		l.cut = errors.Is(err, bufio.ErrBufferFull)
-		if err != nil && !l.cut && !errors.Is(err, io.EOF) {
-			return err
+		if limit.N == 0 || row.bytes > importLine {
+			return nil, fmt.Errorf("the row on line %d is longer than 1 MiB, perhaps for a quote that is never closed", row.line)
 		}
+		return record, err
 	}
-	return nil
-}
-
-// csvRows reads CSV. encoding/csv makes LF of a CRLF in a value, and goes on in the midst of a row after
-// one with a stray quote, which might make an account of the lines in somebody's bio.
-type csvRows struct {
-	importLines
-
-	begin   int // line of the row
-	size    int
-	value   []byte // all values of the row, less the quotes around them
-	ends    []int
-	columns []int
-	given   uint
-}
-
-// After these nobody knows where the next row begins.
-var (
-	errImportLine    = errors.New("a row is longer than 1 MiB, perhaps for a quote that is never closed")
-	errImportQuote   = errors.New("a quote within quotes is not doubled")
-	errImportNoQuote = errors.New("a quote is never closed")
-)
-
-// newCSVRows reads the header. Its errors do not quote it: without a header it is a row.
-func newCSVRows(r *bufio.Reader) (*csvRows, error) {
-	rows := &csvRows{importLines: importLines{r: r}}
-	_, err := rows.row()
+	header, err := read(&importRow{})
 	switch {
 	case errors.Is(err, io.EOF):
-		return nil, validation.New(ent.TypeUser, "header", "is missing: the first line names the columns, of "+importNames)
+		return nil, 0, validation.New(ent.TypeUser, "header", "is missing: the first line names the columns, of "+importNames)
 	case err != nil:
-		return nil, fmt.Errorf("read the header: %w", err)
+		return nil, 0, fmt.Errorf("read the header: %w", err)
 	}
-	names := string(rows.value)
-	for n := range rows.ends {
-		column := importColumn(strings.TrimSpace(rows.cell(names, n)))
+	columns := make([]int, len(header))
+	for n, name := range header {
+		column := importColumn(strings.TrimSpace(name))
 		switch {
 		case column < 0:
-			return nil, validation.New(ent.TypeUser, "header", fmt.Sprintf("column %d is none of %s", n+1, importNames))
-		case rows.given&(1<<column) != 0:
-			return nil, validation.New(ent.TypeUser, "header", "names "+importColumns[column].name+" twice")
+			return nil, 0, validation.New(ent.TypeUser, "header", fmt.Sprintf("column %d is none of %s", n+1, importNames))
+		case given&(1<<column) != 0:
+			return nil, 0, validation.New(ent.TypeUser, "header", "names "+importColumns[column].name+" twice")
 		}
-		rows.given |= 1 << column
-		rows.columns = append(rows.columns, column)
+		given |= 1 << column
+		columns[n] = column
 	}
-	if rows.given&(1<<importColumn(user.FieldEmail)) == 0 {
-		return nil, validation.New(ent.TypeUser, "header", "does not name email")
+	if given&(1<<importColumn(user.FieldEmail)) == 0 {
+		return nil, 0, validation.New(ent.TypeUser, "header", "does not name email")
 	}
-	return rows, nil
-}
-
-// cell is the nth of the values of a row.
-func (c *csvRows) cell(values string, n int) string {
-	if n == 0 {
-		return values[:c.ends[0]]
-	}
-	return values[c.ends[n-1]:c.ends[n]]
-}
-
-func (c *csvRows) next(row *importRow) (*RefusedRow, error) {
-	strayQuote, err := c.row()
-	row.line = c.begin
-	switch {
-	case errors.Is(err, errImportLine), errors.Is(err, errImportQuote), errors.Is(err, errImportNoQuote):
-		return nil, fmt.Errorf("the row on line %d: %w", c.begin, err)
-	case err != nil:
-		return nil, err
-	case strayQuote:
-		return &RefusedRow{c.begin, "", "has a quote in a value without quotes around it"}, nil
-	case len(c.ends) != len(c.columns):
-		return &RefusedRow{c.begin, "", fmt.Sprintf("has %d values, and the header %d", len(c.ends), len(c.columns))}, nil
-	}
-	values := string(c.value)
-	for n, column := range c.columns {
-		value := c.cell(values, n)
-		if value == "" {
-			continue
-		}
-		if refused := row.set(column, value); refused != nil {
-			return refused, nil
-		}
-	}
-	return nil, nil //nolint:nilnil // The row is fine.
-}
-
-// row reads the values of a row, and reports whether there is a quote where none belongs.
-func (c *csvRows) row() (strayQuote bool, err error) {
-	c.value, c.ends, c.size = c.value[:0], c.ends[:0], 0
-	for {
-		err := c.more()
-		c.begin = c.line
-		if err != nil {
-			return false, err
-		}
-		if len(withoutLineEnd(c.text)) > 0 {
-			break
-		}
-		c.size = 0
-	}
-	for rest := c.text; ; rest = rest[1:] {
-		if len(rest) > 0 && rest[0] == '"' {
-			if rest, err = c.quoted(rest[1:]); err != nil {
-				return false, err
-			}
-		} else {
-			value := withoutLineEnd(rest)
-			if comma := bytes.IndexByte(value, ','); comma >= 0 {
-				value = value[:comma]
-			}
-			strayQuote = strayQuote || bytes.IndexByte(value, '"') >= 0
-			c.value = append(c.value, value...)
-			rest = rest[len(value):]
-		}
-		c.ends = append(c.ends, len(c.value))
-		if len(withoutLineEnd(rest)) == 0 {
-			return strayQuote, nil
-		}
-		if rest[0] != ',' {
-			return false, errImportQuote
-		}
-	}
-}
-
-// quoted reads a value up to the quote that closes it, and returns the rest of the line.
-func (c *csvRows) quoted(rest []byte) ([]byte, error) {
-	for {
-		quote := bytes.IndexByte(rest, '"')
-		if quote < 0 {
-			c.value = append(c.value, rest...)
-			err := c.more()
-			if errors.Is(err, io.EOF) {
-				err = errImportNoQuote
-			}
-			if err != nil {
-				return nil, err
-			}
-			rest = c.text
-			continue
-		}
-		c.value = append(c.value, rest[:quote]...)
-		rest = rest[quote+1:]
-		if len(rest) == 0 || rest[0] != '"' {
-			return rest, nil
-		}
-		c.value = append(c.value, '"')
-		rest = rest[1:]
-	}
-}
-
-// more reads another line of the row.
-func (c *csvRows) more() error {
-	whole, err := c.read()
-	c.size += len(c.text)
-	if err == nil && (!whole || c.size > importLine) {
-		return errImportLine
-	}
-	return err
-}
-
-func withoutLineEnd(line []byte) []byte {
-	return bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
-}
-
-// jsonRows reads JSON lines.
-type jsonRows struct{ importLines }
-
-func (j *jsonRows) next(row *importRow) (*RefusedRow, error) {
-	for {
-		if err := j.skip(); err != nil {
-			return nil, err
-		}
-		whole, err := j.read()
+	return func(row *importRow) (*RefusedRow, error) {
+		record, err := read(row)
 		if err != nil {
 			return nil, err
 		}
-		row.line = j.line
-		switch {
-		case !whole:
-			return &RefusedRow{j.line, "", "is longer than 1 MiB"}, nil
-		case !utf8.Valid(j.text):
-			return &RefusedRow{j.line, "", text.ErrInvalidUTF8.Error()}, nil
-		case len(bytes.TrimSpace(j.text)) > 0:
-			return j.object(row), nil
+		if len(record) != len(columns) {
+			return &RefusedRow{row.line, "", fmt.Sprintf("has %d values, and the header %d", len(record), len(columns))}, nil
 		}
-	}
-}
-
-func (j *jsonRows) object(row *importRow) *RefusedRow {
-	rest := bytes.TrimSpace(j.text)
-	if rest[0] != '{' || !json.Valid(rest) {
-		return &RefusedRow{j.line, "", "is not one JSON object"}
-	}
-	seen := uint(0)
-	for {
-		rest = bytes.TrimLeft(rest[1:], " \t\r\n") // after the brace or a comma
-		if rest[0] == '}' {
-			return nil
-		}
-		var name, value []byte
-		name, rest = cutJSON(rest)
-		value, rest = cutJSON(bytes.TrimLeft(rest, ": \t\r\n"))
-		rest = bytes.TrimLeft(rest, " \t\r\n")
-		column := importColumn(jsonText(name))
-		switch {
-		case column < 0:
-			return &RefusedRow{j.line, "", "has a field that is none of " + importNames}
-		case seen&(1<<column) != 0:
-			return &RefusedRow{j.line, importColumns[column].name, "is there twice"}
-		}
-		seen |= 1 << column
-		if string(value) != "null" {
-			decoded, err := importValue(importColumns[column].kind, value)
-			if err != nil {
-				return &RefusedRow{j.line, importColumns[column].name, err.Error()}
+		for n, column := range columns {
+			if record[n] == "" {
+				continue
 			}
-			if refused := row.set(column, decoded); refused != nil {
-				return refused
-			}
-		}
-		if rest[0] == '}' {
-			return nil
-		}
-	}
-}
-
-// cutJSON cuts the first value from what is known to be JSON.
-func cutJSON(b []byte) (value, rest []byte) {
-	depth := 0
-	for n := 0; ; n++ {
-		switch b[n] {
-		case '"':
-			for n++; b[n] != '"'; n++ {
-				if b[n] == '\\' {
-					n++
+			switch field := importColumns[column].field(row).(type) {
+			case **string:
+				*field = &record[n]
+			case **bool:
+				is, err := strconv.ParseBool(record[n])
+				if err != nil {
+					return &RefusedRow{row.line, importColumns[column].name, mustBeFlag}, nil
 				}
-			}
-		case '{', '[':
-			depth++
-			continue
-		case '}', ']':
-			depth--
-		case ',', ':', ' ', '\t', '\r', '\n':
-			continue
-		default: // a number or a word
-			for strings.IndexByte(",]} \t\r\n", b[n+1]) < 0 {
-				n++
+				*field = &is
+			case *json.RawMessage:
+				*field = json.RawMessage(record[n])
 			}
 		}
-		if depth == 0 {
-			return b[:n+1], b[n+1:]
+		return nil, nil //nolint:nilnil // The row is fine.
+	}, given, nil
+}
+
+func jsonSource(r io.Reader) importSource {
+	lines, line := bufio.NewScanner(r), 0
+	lines.Buffer(nil, importLine)
+	return func(row *importRow) (*RefusedRow, error) {
+		for lines.Scan() && lines.Err() == nil { // After an error the last line may be half of one.
+			line++
+			row.line, row.bytes = line, len(lines.Bytes())
+			switch {
+			case !utf8.Valid(lines.Bytes()):
+				return &RefusedRow{line, "", text.ErrInvalidUTF8.Error()}, nil
+			case len(bytes.TrimSpace(lines.Bytes())) > 0:
+				return row.decode(lines.Bytes()), nil
+			}
 		}
+		err := cmp.Or(lines.Err(), io.EOF)
+		if errors.Is(err, bufio.ErrTooLong) {
+			err = fmt.Errorf("the row on line %d is longer than 1 MiB", line+1)
+		}
+		return nil, err
 	}
 }
 
-// jsonText is the text of a string of JSON.
-func jsonText(value []byte) (decoded string) {
-	if bytes.IndexByte(value, '\\') < 0 {
-		return string(value[1 : len(value)-1])
+func (row *importRow) decode(line []byte) *RefusedRow {
+	decoder := json.NewDecoder(bytes.NewReader(line))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(row)
+	if err == nil {
+		if _, err = decoder.Token(); errors.Is(err, io.EOF) {
+			return nil
+		}
 	}
-	_ = json.Unmarshal(value, &decoded) // It is known to be a string.
-	return decoded
-}
-
-// importValue is a value of JSON as one of a row.
-func importValue(kind importKind, value json.RawMessage) (decoded string, err error) {
+	mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err)
 	switch {
-	case kind == importText && value[0] != '"':
-		return "", errors.New("must be text")
-	case kind == importText:
-		return jsonText(value), nil
-	case kind == importFlag && string(value) != "true" && string(value) != "false":
-		return "", errors.New("must be true or false")
+	case ok && mistyped.Field != "" && mistyped.Type.Kind() == reflect.Bool:
+		return &RefusedRow{row.line, mistyped.Field, mustBeFlag}
+	case ok && mistyped.Field != "":
+		return &RefusedRow{row.line, mistyped.Field, "must be text"}
+	case err != nil && strings.HasPrefix(err.Error(), "json: unknown field "):
+		return &RefusedRow{row.line, "", "has a field that is none of " + importNames}
 	}
-	return string(value), nil
+	return &RefusedRow{row.line, "", "is not one JSON object"}
 }
