@@ -127,7 +127,7 @@ type userImport struct {
 	seen map[uint64]struct{} // addresses and public ids of a dry run, which the database has forgotten
 }
 
-// importRow is an account to be, as a file gives it and as the database takes it. nil is missing.
+// importRow is an account to be. nil is missing.
 type importRow struct {
 	Email          *string         `json:"email"`
 	Name           *string         `json:"name"`
@@ -143,6 +143,7 @@ type importRow struct {
 	line, bytes int
 	given       uint      // columns, by their bits
 	at          time.Time // of CreatedAt
+	values      string    // for the database, as JSON
 	changes     []byte    // for the trail
 }
 
@@ -267,30 +268,28 @@ func normalPreferences(value json.RawMessage) (json.RawMessage, error) {
 	return json.Marshal(object)
 }
 
-// complete gives the row what it has not been given, and its changes for the trail.
+// complete gives the row what it has not been given, and writes it.
 func (row *importRow) complete(now time.Time) error {
 	if row.at.IsZero() {
 		row.at = now
 	}
-	row.CreatedAt = new(row.at.Format("2006-01-02 15:04:05.000000-07:00"))
-	row.IsActive = cmp.Or(row.IsActive, new(true))
-	row.IsAdmin = cmp.Or(row.IsAdmin, new(false))
-	row.HashedPassword = cmp.Or(row.HashedPassword, new(password.None))
 	if row.PublicID == nil {
 		row.PublicID = new(user.DefaultPublicID().String())
 	}
-	values := make([][]byte, 0, len(importedColumns))
-	for _, value := range []any{row.AvatarURL, row.Bio, row.at, row.Email, "", row.IsActive, row.IsAdmin, false, row.Name, row.Preferences, row.PublicID, now} {
+	hash := cmp.Or(row.HashedPassword, new(password.None))
+	values := make([][]byte, 0, 1+len(importedColumns))
+	for _, value := range []any{
+		row.AvatarURL, row.Bio, row.at, row.Email, hash, cmp.Or(row.IsActive, new(true)), cmp.Or(row.IsAdmin, new(false)), false,
+		row.Name, row.Preferences, row.PublicID, now, row.at.Format("2006-01-02 15:04:05.000000-07:00"),
+	} {
 		written, err := json.Marshal(value)
 		if err != nil {
 			return err
 		}
-		if string(written) == "null" {
-			written = nil
-		}
 		values = append(values, written)
 	}
-	row.changes = importTrail.Append(nil, values)
+	row.values = "[" + string(bytes.Join(values, []byte{','})) + "]"
+	row.changes = importTrail.Append(nil, values[:len(importedColumns)])
 	return nil
 }
 
@@ -499,25 +498,26 @@ var importTrail = func() *audit.Creations {
 }()
 
 const (
-	importUsers = "INSERT INTO users (updated_at, is_deleted, created_at, public_id, email, hashed_password, is_active, is_admin, name, bio, avatar_url, preferences) SELECT "
+	importUsers = "INSERT INTO users (updated_at, is_deleted, avatar_url, bio, email, hashed_password, is_active, is_admin, name, preferences, public_id, created_at) SELECT "
 	importMade  = " ON CONFLICT DO NOTHING RETURNING id, public_id, email"
+	importTexts = "value ->> 0, value ->> 1, value ->> 3, value ->> 4, "
 	importAudit = "INSERT INTO audit_logs (created_at, updated_at, at, actor, action, entity, entity_id, changes) SELECT "
 	importWhat  = "'" + audit.Create + "', '" + user.Label + "', "
 )
 
-// importStatements make the accounts of a batch, which is one JSON text, and the trail of those that were
-// made, and tell which addresses are taken. SQLite keeps a whole second without its fraction and zone.
+// importStatements make the accounts of a batch, which are the values of JSON text, and the trail of those
+// that were made, and tell which addresses are taken. SQLite keeps a whole second without its fraction and zone.
 var importStatements = map[string]struct{ users, trail, taken string }{
 	dialect.SQLite: {
-		users: importUsers + `$1, FALSE, replace(value ->> 'created_at', '.000000+00:00', ''), value ->> 'public_id', value ->> 'email', value ->> 'hashed_password', value ->> 'is_active',
-			value ->> 'is_admin', value ->> 'name', value ->> 'bio', value ->> 'avatar_url', value ->> 'preferences' FROM json_each($2) WHERE TRUE` + importMade,
-		trail: importAudit + "$1, $1, $1, $2, " + importWhat + "value ->> 'id', value ->> 'changes' FROM json_each($3)",
+		users: importUsers + "$1, FALSE, " + importTexts + `value ->> 5, value ->> 6, value ->> 8, value ->> 9, value ->> 10,
+			replace(value ->> 12, '.000000+00:00', '') FROM json_each($2) WHERE TRUE` + importMade,
+		trail: importAudit + "$1, $1, $1, $2, " + importWhat + "value ->> 0, value ->> 1 FROM json_each($3)",
 		taken: "SELECT email FROM users WHERE NOT is_deleted AND email IN (SELECT value FROM json_each($1))",
 	},
 	dialect.Postgres: {
-		users: importUsers + `$1::timestamptz, FALSE, new.* FROM jsonb_to_recordset($2::jsonb) AS new (created_at timestamptz, public_id uuid, email varchar, hashed_password varchar,
-			is_active bool, is_admin bool, name varchar, bio varchar, avatar_url varchar, preferences jsonb)` + importMade,
-		trail: importAudit + "$1::timestamptz, $1, $1, $2, " + importWhat + "made.* FROM jsonb_to_recordset($3::jsonb) AS made (id bigint, changes jsonb)",
+		users: importUsers + "$1::timestamptz, FALSE, " + importTexts + `(value -> 5)::bool, (value -> 6)::bool, value ->> 8, NULLIF(value -> 9, 'null'), (value ->> 10)::uuid,
+			(value ->> 12)::timestamptz FROM jsonb_array_elements($2::jsonb)` + importMade,
+		trail: importAudit + "$1::timestamptz, $1, $1, $2, " + importWhat + "(value -> 0)::bigint, value -> 1 FROM jsonb_array_elements($3::jsonb)",
 		taken: "SELECT email FROM users WHERE NOT is_deleted AND email IN (SELECT jsonb_array_elements_text($1::jsonb))",
 	},
 }
@@ -532,12 +532,8 @@ func (i *userImport) insert(ctx context.Context, now time.Time) ([]RefusedRow, e
 	if err != nil {
 		return nil, err
 	}
-	type change struct {
-		ID      int             `json:"id"`
-		Changes json.RawMessage `json:"changes"`
-	}
 	var (
-		made = make([]change, 0, len(i.rows))
+		made []string
 		left []*importRow
 	)
 	for n := range i.rows {
@@ -549,13 +545,9 @@ func (i *userImport) insert(ctx context.Context, now time.Time) ([]RefusedRow, e
 			continue
 		}
 		delete(ids, key) // A row that is the same is another.
-		made = append(made, change{id, row.changes})
+		made = append(made, fmt.Sprintf("[%d,%s]", id, row.changes))
 	}
-	written, err := json.Marshal(made)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := i.ExecContext(ctx, importStatements[i.Dialect()].trail, now, v.String(), string(written)); err != nil {
+	if _, err := i.ExecContext(ctx, importStatements[i.Dialect()].trail, now, v.String(), jsonList(made)); err != nil {
 		return nil, err
 	}
 	return i.reasons(ctx, left)
@@ -564,11 +556,11 @@ func (i *userImport) insert(ctx context.Context, now time.Time) ([]RefusedRow, e
 // insertUsers returns the ids by what tells the rows of a batch apart: of those that share a public id, a
 // later one is made when the address of the first is taken.
 func (i *userImport) insertUsers(ctx context.Context, now time.Time) (map[[2]string]int, error) {
-	written, err := json.Marshal(i.rows)
-	if err != nil {
-		return nil, err
+	rows := make([]string, len(i.rows))
+	for n := range i.rows {
+		rows[n] = i.rows[n].values
 	}
-	answer, err := i.QueryContext(ctx, importStatements[i.Dialect()].users, now, string(written))
+	answer, err := i.QueryContext(ctx, importStatements[i.Dialect()].users, now, jsonList(rows))
 	if err != nil {
 		return nil, err
 	}
@@ -586,6 +578,8 @@ func (i *userImport) insertUsers(ctx context.Context, now time.Time) (map[[2]str
 	}
 	return ids, answer.Err()
 }
+
+func jsonList(values []string) string { return "[" + strings.Join(values, ",") + "]" }
 
 // reasons says which value of rows is taken.
 func (i *userImport) reasons(ctx context.Context, rows []*importRow) (refused []RefusedRow, err error) {
@@ -685,16 +679,17 @@ func csvSource(limit *io.LimitedReader, r io.Reader) (next importSource, given u
 			case **string:
 				*field = &record[n]
 			case **bool:
-				is, err := strconv.ParseBool(record[n])
-				if err != nil {
+				switch is, err := strconv.ParseBool(record[n]); {
+				case err != nil:
 					return &RefusedRow{row.line, importColumns[column].name, mustBeFlag}, nil
+				default:
+					*field = &is
 				}
-				*field = &is
 			case *json.RawMessage:
 				*field = json.RawMessage(record[n])
 			}
 		}
-		return nil, nil //nolint:nilnil // The row is fine.
+		return nil, nil
 	}, given, nil
 }
 
