@@ -12,7 +12,6 @@ import (
 	"hash/maphash"
 	"io"
 	"math"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +29,7 @@ import (
 	"github.com/reviewpoint/models/internal/jsonobject"
 	"github.com/reviewpoint/models/internal/password"
 	"github.com/reviewpoint/models/internal/policy"
+	"github.com/reviewpoint/models/internal/row"
 	"github.com/reviewpoint/models/internal/text"
 	"github.com/reviewpoint/models/internal/validation"
 	"github.com/reviewpoint/models/schema"
@@ -105,7 +105,7 @@ const (
 // The system may, and administrators without hashed_password, as by the client; others get ErrForbidden. It
 // may run inside InTx, in whose transaction all batches are then.
 func (s *Store) ImportUsers(ctx context.Context, r io.Reader, opts ImportOptions) (*ImportReport, error) {
-	i := &userImport{Store: s, opts: opts, seed: maphash.MakeSeed(), report: ImportReport{Rows: []RefusedRow{}}}
+	i := &userImport{Store: s, opts: opts, seed: maphash.MakeSeed(), seen: map[uint64]bool{}, report: ImportReport{Rows: []RefusedRow{}}}
 	err := i.run(ctx, r)
 	return &i.report, err
 }
@@ -119,177 +119,198 @@ type userImport struct {
 
 	rows    []importRow
 	given   uint         // the columns that rows of the batch have, by their bits
-	refused []RefusedRow // of the batch, before the database was asked
+	refused []RefusedRow // of the batch
 	bytes   int
 	line    int
 
 	seed maphash.Seed
-	seen map[uint64]struct{} // addresses and public ids of a dry run, which the database has forgotten
+	seen map[uint64]bool // addresses and public ids of a dry run, which the database has forgotten
 }
 
-// importRow is an account to be. nil is missing.
+// The columns that a row may have, in the order of their names, as the trail has them.
+const (
+	importAvatarURL = iota
+	importBio
+	importCreatedAt
+	importEmail
+	importHash
+	importIsActive
+	importIsAdmin
+	importName
+	importPreferences
+	importPublicID
+	importWidth
+)
+
+const importNames = "avatar_url, bio, created_at, email, hashed_password, is_active, is_admin, name, preferences, public_id"
+
+// importRow is an account to be.
 type importRow struct {
-	Email          *string         `json:"email"`
-	Name           *string         `json:"name"`
-	Bio            *string         `json:"bio"`
-	AvatarURL      *string         `json:"avatar_url"`
-	IsActive       *bool           `json:"is_active"`
-	IsAdmin        *bool           `json:"is_admin"`
-	Preferences    json.RawMessage `json:"preferences"`
-	PublicID       *string         `json:"public_id"`
-	CreatedAt      *string         `json:"created_at"`
-	HashedPassword *string         `json:"hashed_password"`
-
 	line, bytes int
-	given       uint      // columns, by their bits
-	at          time.Time // of CreatedAt
-	values      string    // for the database, as JSON
-	changes     []byte    // for the trail
+	given       uint                // columns, by their bits
+	values      [importWidth]string // of those that are given, in their normal form
+	id          int                 // 0 until it is made
+	tuple       string              // of all values as the database takes them, as JSON
+	changes     []byte              // for the trail
 }
 
-// importColumns are what a row may have. normal returns a text in its normal form; its errors say what it
-// must be, and hold nothing of it.
-var importColumns = []struct {
+// importColumns say what values must be. Their errors hold nothing of a value.
+var importColumns = [importWidth]struct {
 	name   string
-	any    any // a value of the column, for the rules
-	field  func(row *importRow) any
-	normal func(row *importRow, value string) (string, error)
+	any    any // a value of the column, for the rules; of one that is JSON, its type
+	normal func(value string) (string, error)
 }{
-	{user.FieldEmail, "", func(row *importRow) any { return &row.Email }, func(_ *importRow, value string) (string, error) {
-		normal, err := address.Normal(value)
-		return normal, cmp.Or(err, user.EmailValidator(normal))
+	importAvatarURL: {user.FieldAvatarURL, "", asItIs(user.AvatarURLValidator)},
+	importBio:       {user.FieldBio, "", asItIs(user.BioValidator)},
+	importCreatedAt: {user.FieldCreatedAt, time.Time{}, func(value string) (string, error) {
+		at, err := time.Parse(time.RFC3339, value)
+		if err != nil || at.UTC().Year() < 1970 {
+			return "", errors.New("must be a time with its zone from 1970 on, such as 2026-11-23T21:04:05Z")
+		}
+		return clock.Normal(at).Format(time.RFC3339Nano), nil
 	}},
-	{user.FieldName, "", func(row *importRow) any { return &row.Name }, asItIs(user.NameValidator)},
-	{user.FieldBio, "", func(row *importRow) any { return &row.Bio }, asItIs(user.BioValidator)},
-	{user.FieldAvatarURL, "", func(row *importRow) any { return &row.AvatarURL }, asItIs(user.AvatarURLValidator)},
-	{user.FieldIsActive, true, func(row *importRow) any { return &row.IsActive }, nil},
-	{user.FieldIsAdmin, true, func(row *importRow) any { return &row.IsAdmin }, nil},
-	{user.FieldPreferences, map[string]any{}, func(row *importRow) any { return &row.Preferences }, nil},
-	{user.FieldPublicID, uuid.UUID{}, func(row *importRow) any { return &row.PublicID }, func(_ *importRow, value string) (string, error) {
+	importEmail: {user.FieldEmail, "", func(value string) (string, error) {
+		normal, err := address.Normal(value)
+		if err != nil {
+			return "", err
+		}
+		return normal, user.EmailValidator(normal)
+	}},
+	importHash: {user.FieldHashedPassword, "", func(value string) (string, error) {
+		if value != password.None && !password.Known(value) {
+			return "", errors.New("must be a hash of Argon2id in PHC form, or of bcrypt")
+		}
+		return value, user.HashedPasswordValidator(value)
+	}},
+	importIsActive:    {user.FieldIsActive, true, normalFlag},
+	importIsAdmin:     {user.FieldIsAdmin, true, normalFlag},
+	importName:        {user.FieldName, "", asItIs(user.NameValidator)},
+	importPreferences: {user.FieldPreferences, map[string]any{}, normalPreferences},
+	importPublicID: {user.FieldPublicID, uuid.UUID{}, func(value string) (string, error) {
 		id, err := uuid.Parse(value)
 		if err != nil || id == uuid.Nil {
 			return "", errors.New("must be a UUID, not all zeros")
 		}
 		return id.String(), nil
 	}},
-	{user.FieldCreatedAt, time.Time{}, func(row *importRow) any { return &row.CreatedAt }, func(row *importRow, value string) (string, error) {
-		at, err := time.Parse(time.RFC3339, value)
-		if err != nil || at.UTC().Year() < 1970 {
-			return "", errors.New("must be a time with its zone from 1970 on, such as 2026-11-23T21:04:05Z")
-		}
-		row.at = clock.Normal(at)
-		return value, nil
-	}},
-	{user.FieldHashedPassword, "", func(row *importRow) any { return &row.HashedPassword }, func(_ *importRow, value string) (string, error) {
-		if value != password.None && !password.Known(value) {
-			return "", errors.New("must be a hash of Argon2id in PHC form, or of bcrypt")
-		}
-		return value, user.HashedPasswordValidator(value)
-	}},
 }
 
-func asItIs(valid func(string) error) func(*importRow, string) (string, error) {
-	return func(_ *importRow, value string) (string, error) { return value, valid(value) }
+func asItIs(valid func(string) error) func(string) (string, error) {
+	return func(value string) (string, error) { return value, valid(value) }
 }
 
-var importNames = func() string {
-	names := make([]string, len(importColumns))
-	for i, column := range importColumns {
-		names[i] = column.name
+var errImportFlag = errors.New("must be true or false")
+
+func normalFlag(value string) (string, error) {
+	is, err := strconv.ParseBool(value)
+	if err != nil {
+		return "", errImportFlag
 	}
-	return strings.Join(names, ", ")
-}()
+	return strconv.FormatBool(is), nil
+}
 
-// importColumn returns the place of a column, or -1.
+// normalPreferences writes them as the client does.
+func normalPreferences(value string) (string, error) {
+	if err := text.Valid(value); err != nil {
+		return "", err
+	}
+	var object map[string]any
+	if err := json.Unmarshal([]byte(value), &object); err != nil {
+		return "", errors.New("must be a JSON object")
+	}
+	if strings.Contains(value, `\u0000`) { // Only so can it hold a NUL.
+		if err := jsonobject.Valid(object); err != nil {
+			return "", err
+		}
+	}
+	written, err := json.Marshal(object)
+	return string(written), err
+}
+
+// importColumn returns -1 for a name that is none.
 func importColumn(name string) int {
-	for i := range importColumns {
-		if importColumns[i].name == name {
-			return i
+	for n := range importColumns {
+		if importColumns[n].name == name {
+			return n
 		}
 	}
 	return -1
 }
 
-func (row *importRow) gives(column string) bool { return row.given&(1<<importColumn(column)) != 0 }
+func (row *importRow) gives(column int) bool { return row.given&(1<<column) != 0 }
 
-const mustBeFlag = "must be true or false"
+func (row *importRow) refuse(column int, reason string) *RefusedRow {
+	return &RefusedRow{row.line, importColumns[column].name, reason}
+}
 
-// check brings the values into their normal form, or returns why the row is refused.
-func (row *importRow) check(now time.Time) *RefusedRow {
-	for n, column := range importColumns {
-		var err error
-		switch field := column.field(row).(type) {
-		case **string:
-			if *field == nil {
-				continue
-			}
-			**field, err = column.normal(row, **field)
-		case **bool:
-			if *field == nil {
-				continue
-			}
-		case *json.RawMessage:
-			if len(*field) == 0 {
-				continue
-			}
-			*field, err = normalPreferences(*field)
-		}
-		if err != nil {
-			return &RefusedRow{row.line, column.name, strings.TrimPrefix(err.Error(), "ent: ")}
-		}
-		row.given |= 1 << n
+// set gives the row a value, or returns why it is refused.
+func (row *importRow) set(column int, value string) (refused *RefusedRow) {
+	normal, err := importColumns[column].normal(value)
+	if err != nil {
+		return row.refuse(column, strings.TrimPrefix(err.Error(), "ent: "))
 	}
-	switch {
-	case row.Email == nil:
-		return &RefusedRow{row.line, user.FieldEmail, "is missing"}
-	case row.at.After(now.Add(clockSkew)):
-		return &RefusedRow{row.line, user.FieldCreatedAt, "must be a time that is not in the future"}
-	}
+	row.given |= 1 << column
+	row.values[column] = normal
 	return nil
 }
 
-// normalPreferences writes them as the client does.
-func normalPreferences(value json.RawMessage) (json.RawMessage, error) {
-	if err := text.Valid(string(value)); err != nil {
-		return nil, err
-	}
-	var object map[string]any
-	if err := json.Unmarshal(value, &object); err != nil {
-		return nil, errors.New("must be a JSON object")
-	}
-	if object == nil {
-		return nil, nil
-	}
-	if bytes.Contains(value, []byte(`\u0000`)) { // Only so can it hold a NUL.
-		if err := jsonobject.Valid(object); err != nil {
-			return nil, err
-		}
-	}
-	return json.Marshal(object)
+// createdAt is zero if it is not given.
+func (row *importRow) createdAt() time.Time {
+	at, _ := time.Parse(time.RFC3339Nano, row.values[importCreatedAt]) //nolint:errcheck // It is one.
+	return at
 }
 
-// complete gives the row what it has not been given, and writes it.
-func (row *importRow) complete(now time.Time) error {
-	if row.at.IsZero() {
-		row.at = now
-	}
-	if row.PublicID == nil {
-		row.PublicID = new(user.DefaultPublicID().String())
-	}
-	hash := cmp.Or(row.HashedPassword, new(password.None))
-	values := make([][]byte, 0, 1+len(importedColumns))
-	for _, value := range []any{
-		row.AvatarURL, row.Bio, row.at, row.Email, hash, cmp.Or(row.IsActive, new(true)), cmp.Or(row.IsAdmin, new(false)), false,
-		row.Name, row.Preferences, row.PublicID, now, row.at.Format("2006-01-02 15:04:05.000000-07:00"),
-	} {
-		written, err := json.Marshal(value)
-		if err != nil {
-			return err
+var importTrail = func() *audit.Creations {
+	var (
+		changes audit.Changes
+		columns []string
+	)
+	for _, mixin := range (schema.User{}).Mixin() {
+		if audited, ok := mixin.(schema.Audited); ok {
+			changes = audited.Changes
 		}
-		values = append(values, written)
 	}
-	row.values = "[" + string(bytes.Join(values, []byte{','})) + "]"
-	row.changes = importTrail.Append(nil, values[:len(importedColumns)])
+	for _, column := range importColumns {
+		columns = append(columns, column.name)
+	}
+	columns = append(slices.Insert(columns, importIsAdmin+1, user.FieldIsDeleted), user.FieldUpdatedAt)
+	return changes.Creations(columns, []string{user.FieldHashedPassword})
+}()
+
+// complete writes the row with what it has not been given.
+func (row *importRow) complete(now time.Time) error {
+	at := row.createdAt()
+	if at.IsZero() {
+		at = now
+	}
+	missing := map[int]string{
+		importCreatedAt: at.Format(time.RFC3339Nano), importHash: password.None, importIsActive: "true", importIsAdmin: "false",
+		importPublicID: user.DefaultPublicID().String(),
+	}
+	values := make([][]byte, importWidth, importWidth+2)
+	for n, column := range importColumns {
+		value, is := row.values[n], row.gives(n)
+		if !is {
+			value, is = missing[n]
+		}
+		row.values[n] = value
+		written, err := []byte(value), error(nil)
+		switch column.any.(type) {
+		case bool, map[string]any:
+		default:
+			written, err = json.Marshal(value)
+		}
+		switch {
+		case err != nil:
+			return err
+		case !is:
+			written = []byte("null")
+		}
+		values[n] = written
+	}
+	row.tuple = fmt.Sprintf("[%s,%s]", bytes.Join(values, []byte{','}), at.Format(`"2006-01-02 15:04:05.000000-07:00"`))
+	values = append(slices.Insert(values, importIsAdmin+1, []byte("false")), now.AppendFormat(nil, `"`+time.RFC3339Nano+`"`))
+	row.changes = importTrail.Append(nil, values)
 	return nil
 }
 
@@ -300,7 +321,7 @@ func (i *userImport) run(ctx context.Context, r io.Reader) error {
 	if i.opts.BatchSize == 0 {
 		i.opts.BatchSize = importBatch
 	}
-	if err := i.allowed(ctx, 1<<importColumn(user.FieldEmail)); err != nil { // before anything is read
+	if err := i.allowed(ctx, 1<<importEmail); err != nil { // before anything is read
 		return err
 	}
 	limit := &io.LimitedReader{R: r, N: math.MaxInt64}
@@ -350,7 +371,7 @@ func (i *userImport) batches(ctx context.Context, next importSource) error {
 		case err != nil:
 			return err
 		case refused == nil:
-			refused = row.check(i.moment(ctx))
+			refused = i.refuse(ctx, &row)
 		}
 		if refused != nil {
 			i.refused = append(i.refused, *refused)
@@ -368,49 +389,44 @@ func (i *userImport) batches(ctx context.Context, next importSource) error {
 	}
 }
 
+// refuse says why a row cannot be imported whose values can be.
+func (i *userImport) refuse(ctx context.Context, row *importRow) *RefusedRow {
+	switch {
+	case !row.gives(importEmail):
+		return row.refuse(importEmail, "is missing")
+	case row.createdAt().After(i.moment(ctx).Add(clockSkew)):
+		return row.refuse(importCreatedAt, "must be a time that is not in the future")
+	case i.seen[i.hash(row, importEmail)]:
+		return row.taken(importEmail)
+	case row.gives(importPublicID) && i.seen[i.hash(row, importPublicID)]:
+		return row.taken(importPublicID)
+	}
+	return nil
+}
+
+func (i *userImport) hash(row *importRow, column int) uint64 {
+	return maphash.String(i.seed, row.values[column])
+}
+
+func (row *importRow) taken(column int) *RefusedRow {
+	what := "address"
+	if column == importPublicID {
+		what = "public id"
+	}
+	return row.refuse(column, "is the "+what+" of another account or of an earlier row")
+}
+
 // batch settles the rows that have been read.
 func (i *userImport) batch(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	read := len(i.rows) + len(i.refused)
-	if i.opts.DryRun {
-		i.refuseSeen()
+	if err := i.make(ctx); err != nil {
+		return err
 	}
-	var taken []RefusedRow
-	if len(i.rows) > 0 {
-		now := i.moment(ctx)
-		for n := range i.rows {
-			if err := i.rows[n].complete(now); err != nil {
-				return err
-			}
-		}
-		err := i.InTx(ctx, func(ctx context.Context) (err error) {
-			if err := i.allowed(ctx, i.given); err != nil {
-				return err
-			}
-			if !i.opts.DryRun {
-				taken, err = i.insert(ctx, now)
-				return err
-			}
-			if _, err := i.ExecContext(ctx, "SAVEPOINT dry_run"); err != nil {
-				return err
-			}
-			if taken, err = i.insert(ctx, now); err != nil {
-				return err
-			}
-			_, err = i.ExecContext(ctx, "ROLLBACK TO SAVEPOINT dry_run")
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if i.opts.DryRun {
-		i.remember(taken)
-	}
-	refused := slices.Concat(i.refused, taken)
-	slices.SortStableFunc(refused, func(a, b RefusedRow) int { return a.Line - b.Line })
+	slices.SortStableFunc(i.refused, func(a, b RefusedRow) int { return a.Line - b.Line })
+	refused := i.refused
 	i.report.Read += read
 	i.report.Refused += len(refused)
 	i.report.Imported += read - len(refused)
@@ -429,192 +445,137 @@ func (i *userImport) batch(ctx context.Context) error {
 	return nil
 }
 
-const (
-	addressTaken  = "is the address of another account or of an earlier row"
-	publicIDTaken = "is the public id of another account or of an earlier row"
-)
-
-// refuseSeen takes from the batch of a dry run what the batches before it would have made.
-func (i *userImport) refuseSeen() {
-	if i.seen == nil {
-		i.seen = make(map[uint64]struct{})
+// make makes the accounts of the batch, and refuses those that the database does not take.
+func (i *userImport) make(ctx context.Context) error {
+	if len(i.rows) == 0 {
+		return nil
 	}
-	i.rows = slices.DeleteFunc(i.rows, func(row importRow) bool {
-		_, address := i.seen[maphash.String(i.seed, *row.Email)]
-		publicID := false
-		if row.PublicID != nil {
-			_, publicID = i.seen[maphash.String(i.seed, *row.PublicID)]
+	now := i.moment(ctx)
+	for n := range i.rows {
+		if err := i.rows[n].complete(now); err != nil {
+			return err
 		}
-		if address || publicID {
-			i.refused = append(i.refused, row.taken(address))
+	}
+	var taken map[string]bool
+	err := i.InTx(ctx, func(ctx context.Context) error {
+		if err := i.allowed(ctx, i.given); err != nil {
+			return err
 		}
-		return address || publicID
+		if i.opts.DryRun {
+			if _, err := i.ExecContext(ctx, "SAVEPOINT dry_run"); err != nil {
+				return err
+			}
+		}
+		err := i.insert(ctx, now)
+		if err == nil {
+			taken, err = i.takenAddresses(ctx)
+		}
+		if err == nil && i.opts.DryRun {
+			_, err = i.ExecContext(ctx, "ROLLBACK TO SAVEPOINT dry_run")
+		}
+		return err
 	})
-}
-
-func (row *importRow) taken(address bool) RefusedRow {
-	if address {
-		return RefusedRow{row.line, user.FieldEmail, addressTaken}
+	if err != nil {
+		return err
 	}
-	return RefusedRow{row.line, user.FieldPublicID, publicIDTaken}
-}
-
-func (i *userImport) remember(taken []RefusedRow) {
-	for _, row := range i.rows {
-		if len(taken) > 0 && taken[0].Line == row.line {
-			taken = taken[1:]
-			continue
-		}
-		i.seen[maphash.String(i.seed, *row.Email)] = struct{}{}
-		if row.gives(user.FieldPublicID) {
-			i.seen[maphash.String(i.seed, *row.PublicID)] = struct{}{}
+	for n := range i.rows {
+		switch row := &i.rows[n]; {
+		case row.id == 0 && (!row.gives(importPublicID) || taken[row.values[importEmail]]):
+			i.refused = append(i.refused, *row.taken(importEmail))
+		case row.id == 0:
+			i.refused = append(i.refused, *row.taken(importPublicID))
+		case i.opts.DryRun:
+			i.seen[i.hash(row, importEmail)] = true
+			if row.gives(importPublicID) {
+				i.seen[i.hash(row, importPublicID)] = true
+			}
 		}
 	}
+	return nil
 }
-
-// importedColumns are those that a new account has a value in, in the order of their names.
-var importedColumns = []string{
-	user.FieldAvatarURL, user.FieldBio, user.FieldCreatedAt, user.FieldEmail, user.FieldHashedPassword,
-	user.FieldIsActive, user.FieldIsAdmin, user.FieldIsDeleted, user.FieldName, user.FieldPreferences, user.FieldPublicID, user.FieldUpdatedAt,
-}
-
-// importTrail writes the changes as the schema declares them.
-var importTrail = func() *audit.Creations {
-	var (
-		changes audit.Changes
-		secrets []string
-	)
-	for _, mixin := range (schema.User{}).Mixin() {
-		if audited, ok := mixin.(schema.Audited); ok {
-			changes = audited.Changes
-		}
-	}
-	for _, field := range (schema.User{}).Fields() {
-		if column := field.Descriptor(); column.Sensitive {
-			secrets = append(secrets, column.Name)
-		}
-	}
-	return changes.Creations(importedColumns, secrets)
-}()
 
 const (
 	importUsers = "INSERT INTO users (updated_at, is_deleted, avatar_url, bio, email, hashed_password, is_active, is_admin, name, preferences, public_id, created_at) SELECT "
-	importMade  = " ON CONFLICT DO NOTHING RETURNING id, public_id, email"
 	importTexts = "value ->> 0, value ->> 1, value ->> 3, value ->> 4, "
+	importMade  = " ON CONFLICT DO NOTHING RETURNING id, public_id, email"
 	importAudit = "INSERT INTO audit_logs (created_at, updated_at, at, actor, action, entity, entity_id, changes) SELECT "
 	importWhat  = "'" + audit.Create + "', '" + user.Label + "', "
 )
 
-// importStatements make the accounts of a batch, which are the values of JSON text, and the trail of those
-// that were made, and tell which addresses are taken. SQLite keeps a whole second without its fraction and zone.
+// importStatements make the accounts of a batch, which are tuples of JSON, and the trail of those that were
+// made, and tell which addresses are taken. SQLite keeps a whole second without its fraction and zone.
 var importStatements = map[string]struct{ users, trail, taken string }{
 	dialect.SQLite: {
-		users: importUsers + "$1, FALSE, " + importTexts + `value ->> 5, value ->> 6, value ->> 8, value ->> 9, value ->> 10,
-			replace(value ->> 12, '.000000+00:00', '') FROM json_each($2) WHERE TRUE` + importMade,
+		users: importUsers + "$1, FALSE, " + importTexts + `value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9,
+			replace(value ->> 10, '.000000+00:00', '') FROM json_each($2) WHERE TRUE` + importMade,
 		trail: importAudit + "$1, $1, $1, $2, " + importWhat + "value ->> 0, value ->> 1 FROM json_each($3)",
 		taken: "SELECT email FROM users WHERE NOT is_deleted AND email IN (SELECT value FROM json_each($1))",
 	},
 	dialect.Postgres: {
-		users: importUsers + "$1::timestamptz, FALSE, " + importTexts + `(value -> 5)::bool, (value -> 6)::bool, value ->> 8, NULLIF(value -> 9, 'null'), (value ->> 10)::uuid,
-			(value ->> 12)::timestamptz FROM jsonb_array_elements($2::jsonb)` + importMade,
+		users: importUsers + "$1::timestamptz, FALSE, " + importTexts + `(value -> 5)::bool, (value -> 6)::bool, value ->> 7, NULLIF(value -> 8, 'null'), (value ->> 9)::uuid,
+			(value ->> 10)::timestamptz FROM jsonb_array_elements($2::jsonb)` + importMade,
 		trail: importAudit + "$1::timestamptz, $1, $1, $2, " + importWhat + "(value -> 0)::bigint, value -> 1 FROM jsonb_array_elements($3::jsonb)",
 		taken: "SELECT email FROM users WHERE NOT is_deleted AND email IN (SELECT jsonb_array_elements_text($1::jsonb))",
 	},
 }
 
-// insert makes the accounts with their rows of the trail, and returns those that it could not make.
-func (i *userImport) insert(ctx context.Context, now time.Time) ([]RefusedRow, error) {
+// insert makes the accounts with their rows of the trail. They are told apart by both values that are
+// unique: of rows that share a public id, a later one is made when the address of the first is taken.
+func (i *userImport) insert(ctx context.Context, now time.Time) error {
 	v, err := policy.Asking(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	ids, err := i.insertUsers(ctx, now)
+	tuples := make([]string, len(i.rows))
+	for n := range i.rows {
+		tuples[n] = i.rows[n].tuple
+	}
+	type key struct{ publicID, email string }
+	ids := make(map[key]int, len(i.rows))
+	err = i.db.Read(ctx, importStatements[i.Dialect()].users, []any{now, jsonList(tuples)}, func(r *row.Row) (err error) {
+		id := row.Int(r.Next(), &err)
+		ids[key{row.String(r.Next(), &err), row.String(r.Next(), &err)}] = id
+		return err
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var (
-		made []string
-		left []*importRow
-	)
+	made := tuples[:0]
 	for n := range i.rows {
 		row := &i.rows[n]
-		key := [2]string{*row.PublicID, *row.Email}
-		id, ok := ids[key]
-		if !ok {
-			left = append(left, row)
-			continue
-		}
+		key := key{row.values[importPublicID], row.values[importEmail]}
+		row.id = ids[key]
 		delete(ids, key) // A row that is the same is another.
-		made = append(made, fmt.Sprintf("[%d,%s]", id, row.changes))
-	}
-	if _, err := i.ExecContext(ctx, importStatements[i.Dialect()].trail, now, v.String(), jsonList(made)); err != nil {
-		return nil, err
-	}
-	return i.reasons(ctx, left)
-}
-
-// insertUsers returns the ids by what tells the rows of a batch apart: of those that share a public id, a
-// later one is made when the address of the first is taken.
-func (i *userImport) insertUsers(ctx context.Context, now time.Time) (map[[2]string]int, error) {
-	rows := make([]string, len(i.rows))
-	for n := range i.rows {
-		rows[n] = i.rows[n].values
-	}
-	answer, err := i.QueryContext(ctx, importStatements[i.Dialect()].users, now, jsonList(rows))
-	if err != nil {
-		return nil, err
-	}
-	defer answer.Close()
-	ids := make(map[[2]string]int, len(i.rows))
-	for answer.Next() {
-		var (
-			id  int
-			key [2]string
-		)
-		if err := answer.Scan(&id, &key[0], &key[1]); err != nil {
-			return nil, err
+		if row.id != 0 {
+			made = append(made, fmt.Sprintf("[%d,%s]", row.id, row.changes))
 		}
-		ids[key] = id
 	}
-	return ids, answer.Err()
+	_, err = i.ExecContext(ctx, importStatements[i.Dialect()].trail, now, v.String(), jsonList(made))
+	return err
 }
 
 func jsonList(values []string) string { return "[" + strings.Join(values, ",") + "]" }
 
-// reasons says which value of rows is taken.
-func (i *userImport) reasons(ctx context.Context, rows []*importRow) (refused []RefusedRow, err error) {
+// takenAddresses returns those of rows that were not made, though that may be for their public ids.
+func (i *userImport) takenAddresses(ctx context.Context) (map[string]bool, error) {
 	var addresses []string
-	for _, row := range rows {
-		if row.gives(user.FieldPublicID) {
-			addresses = append(addresses, *row.Email)
+	for _, row := range i.rows {
+		if row.id == 0 && row.gives(importPublicID) {
+			addresses = append(addresses, row.values[importEmail])
 		}
+	}
+	if len(addresses) == 0 {
+		return nil, nil
+	}
+	list, err := json.Marshal(addresses)
+	if err != nil {
+		return nil, err
 	}
 	taken := make(map[string]bool, len(addresses))
-	if len(addresses) > 0 {
-		list, err := json.Marshal(addresses)
-		if err != nil {
-			return nil, err
-		}
-		answer, err := i.QueryContext(ctx, importStatements[i.Dialect()].taken, string(list))
-		if err != nil {
-			return nil, err
-		}
-		defer answer.Close()
-		for answer.Next() {
-			var address string
-			if err := answer.Scan(&address); err != nil {
-				return nil, err
-			}
-			taken[address] = true
-		}
-		if err := answer.Err(); err != nil {
-			return nil, err
-		}
-	}
-	for _, row := range rows {
-		refused = append(refused, row.taken(!row.gives(user.FieldPublicID) || taken[*row.Email]))
-	}
-	return refused, nil
+	return taken, i.db.Read(ctx, importStatements[i.Dialect()].taken, []any{string(list)}, func(r *row.Row) (err error) {
+		taken[row.String(r.Next(), &err)] = true
+		return err
+	})
 }
 
 // importSource fills a row, or says why it is refused; io.EOF after the last.
@@ -623,7 +584,7 @@ type importSource func(row *importRow) (*RefusedRow, error)
 // csvSource reads the header. Its errors do not quote it: without a header it is a row.
 func csvSource(limit *io.LimitedReader, r io.Reader) (next importSource, given uint, err error) {
 	file := csv.NewReader(r)
-	file.FieldsPerRecord = -1 // A row with another count is refused, and the next ones go on.
+	file.FieldsPerRecord, file.ReuseRecord = -1, true // A row with another count is refused, and the next ones go on.
 	read := func(row *importRow) ([]string, error) {
 		limit.N = importLine + importReadAhead
 		begin := file.InputOffset()
@@ -660,36 +621,23 @@ func csvSource(limit *io.LimitedReader, r io.Reader) (next importSource, given u
 		given |= 1 << column
 		columns[n] = column
 	}
-	if given&(1<<importColumn(user.FieldEmail)) == 0 {
+	if given&(1<<importEmail) == 0 {
 		return nil, 0, validation.New(ent.TypeUser, "header", "does not name email")
 	}
-	return func(row *importRow) (*RefusedRow, error) {
+	return func(row *importRow) (refused *RefusedRow, err error) {
 		record, err := read(row)
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if len(record) != len(columns) {
+		case len(record) != len(columns):
 			return &RefusedRow{row.line, "", fmt.Sprintf("has %d values, and the header %d", len(record), len(columns))}, nil
 		}
 		for n, column := range columns {
-			if record[n] == "" {
-				continue
-			}
-			switch field := importColumns[column].field(row).(type) {
-			case **string:
-				*field = &record[n]
-			case **bool:
-				switch is, err := strconv.ParseBool(record[n]); {
-				case err != nil:
-					return &RefusedRow{row.line, importColumns[column].name, mustBeFlag}, nil
-				default:
-					*field = &is
-				}
-			case *json.RawMessage:
-				*field = json.RawMessage(record[n])
+			if record[n] != "" && refused == nil {
+				refused = row.set(column, record[n])
 			}
 		}
-		return nil, nil
+		return refused, nil
 	}, given, nil
 }
 
@@ -700,10 +648,7 @@ func jsonSource(r io.Reader) importSource {
 		for lines.Scan() && lines.Err() == nil { // After an error the last line may be half of one.
 			line++
 			row.line, row.bytes = line, len(lines.Bytes())
-			switch {
-			case !utf8.Valid(lines.Bytes()):
-				return &RefusedRow{line, "", text.ErrInvalidUTF8.Error()}, nil
-			case len(bytes.TrimSpace(lines.Bytes())) > 0:
+			if len(bytes.TrimSpace(lines.Bytes())) > 0 {
 				return row.decode(lines.Bytes()), nil
 			}
 		}
@@ -716,22 +661,41 @@ func jsonSource(r io.Reader) importSource {
 }
 
 func (row *importRow) decode(line []byte) *RefusedRow {
-	decoder := json.NewDecoder(bytes.NewReader(line))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(row)
-	if err == nil {
-		if _, err = decoder.Token(); errors.Is(err, io.EOF) {
-			return nil
+	var object map[string]json.RawMessage
+	switch err := json.Unmarshal(line, &object); {
+	case !utf8.Valid(line):
+		return &RefusedRow{row.line, "", text.ErrInvalidUTF8.Error()}
+	case err != nil || object == nil:
+		return &RefusedRow{row.line, "", "is not one JSON object"}
+	}
+	known := 0
+	for n, column := range importColumns {
+		written, ok := object[column.name]
+		if !ok {
+			continue
+		}
+		known++
+		if string(written) == "null" {
+			continue
+		}
+		value := string(written)
+		switch column.any.(type) {
+		case map[string]any:
+		case bool:
+			if json.Unmarshal(written, new(bool)) != nil {
+				return row.refuse(n, errImportFlag.Error())
+			}
+		default:
+			if json.Unmarshal(written, &value) != nil {
+				return row.refuse(n, "must be text")
+			}
+		}
+		if refused := row.set(n, value); refused != nil {
+			return refused
 		}
 	}
-	mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err)
-	switch {
-	case ok && mistyped.Field != "" && mistyped.Type.Kind() == reflect.Bool:
-		return &RefusedRow{row.line, mistyped.Field, mustBeFlag}
-	case ok && mistyped.Field != "":
-		return &RefusedRow{row.line, mistyped.Field, "must be text"}
-	case err != nil && strings.HasPrefix(err.Error(), "json: unknown field "):
+	if known < len(object) {
 		return &RefusedRow{row.line, "", "has a field that is none of " + importNames}
 	}
-	return &RefusedRow{row.line, "", "is not one JSON object"}
+	return nil
 }

@@ -203,7 +203,7 @@ var badRows = []struct{ csv, json, field, reason string }{
 	{``, `{"email":"a@example.org"}{}`, "", "is not one JSON object"},
 	{``, `["a@example.org"]`, "", "is not one JSON object"},
 	{``, `a@example.org`, "", "is not one JSON object"},
-	{``, `{"email":"a@example.org","id":1}`, "", "has a field that is none of email, name, bio, avatar_url, is_active, is_admin, preferences, public_id, created_at, hashed_password"},
+	{``, `{"Email":"a@example.org"}`, "", "has a field that is none of avatar_url, bio, created_at, email, hashed_password, is_active, is_admin, name, preferences, public_id"},
 	{``, `{"email":"a@example.org","email":"b"}`, "email", "must be an address such as name@example.org"},
 	{``, `{"email":null}`, "email", "is missing"},
 	{``, `{}`, "email", "is missing"},
@@ -316,11 +316,11 @@ func TestImportUsers_Header(t *testing.T) {
 	t.Parallel()
 	s, ctx := models.OpenTest(t), models.AsSystem(t.Context(), "test")
 	for header, want := range map[string]string{
-		"":                         "User.header: is missing: the first line names the columns, of email, name, bio, avatar_url, is_active, is_admin, preferences, public_id, created_at, hashed_password",
+		"":                         "User.header: is missing: the first line names the columns, of avatar_url, bio, created_at, email, hashed_password, is_active, is_admin, name, preferences, public_id",
 		"name":                     "User.header: does not name email",
 		"email,name,email":         "User.header: names email twice",
-		"email,id":                 "User.header: column 2 is none of email, name, bio, avatar_url, is_active, is_admin, preferences, public_id, created_at, hashed_password",
-		"secret@example.org,admin": "User.header: column 1 is none of email, name, bio, avatar_url, is_active, is_admin, preferences, public_id, created_at, hashed_password",
+		"email,id":                 "User.header: column 2 is none of avatar_url, bio, created_at, email, hashed_password, is_active, is_admin, name, preferences, public_id",
+		"secret@example.org,admin": "User.header: column 1 is none of avatar_url, bio, created_at, email, hashed_password, is_active, is_admin, name, preferences, public_id",
 	} {
 		report, err := s.ImportUsers(ctx, strings.NewReader(header+"\nada@example.org,x\n"), models.ImportOptions{})
 		if header == "" {
