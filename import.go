@@ -41,7 +41,7 @@ type ImportFormat int
 // The formats, in UTF-8.
 const (
 	// ImportCSV is RFC 4180: commas, a header that names the columns in any order, quotes around what
-	// holds a comma, a quote or a line break. An empty value is one that is missing.
+	// holds a comma, a quote or a line break; CRLF in a value becomes LF. An empty value is one that is missing.
 	ImportCSV ImportFormat = iota
 	// ImportJSONLines is one JSON object on each line. null is a value that is missing.
 	ImportJSONLines
@@ -90,11 +90,11 @@ const (
 // account without one has no password: ResetPassword gives it the first. public_id and created_at are
 // taken as they stand, so that links of the other system hold; nothing imported is an id.
 //
-// A row that cannot be imported is refused with its line and the reason, and the others go on: a value
-// that is none, a row longer than 1 MiB, an address that an account or an earlier row has. Accounts are never
-// changed. A column that is not known is an error before anything is read; on a line of JSON it refuses the
-// row. So is a row of CSV that is longer than 1 MiB, or has a quote within quotes that is not doubled, or one
-// that is never closed: nobody knows where the next row begins.
+// A row that cannot be imported is refused with its line and the reason, and the others go on: a value that
+// is none, an address that an account or an earlier row has. Accounts are never changed. A column that is not
+// known is an error before anything is read; on a line of JSON it refuses the row, and of a name that is there
+// twice the last value counts. A row that is longer than 1 MiB ends the import, as does a quote in CSV that is
+// not where it belongs, for nobody knows where the next row begins: see csv.ParseError, which has the line.
 //
 // Each batch is one transaction, with the rows of the audit trail. When it fails, or ctx ends, or the
 // process is killed, whole batches are there; the report says how far it came. The same file may be
@@ -127,66 +127,50 @@ type userImport struct {
 	seen map[uint64]bool // addresses and public ids of a dry run, which the database has forgotten
 }
 
-// The columns that a row may have, in the order of their names, as the trail has them.
-const (
-	importAvatarURL = iota
-	importBio
-	importCreatedAt
-	importEmail
-	importHash
-	importIsActive
-	importIsAdmin
-	importName
-	importPreferences
-	importPublicID
-	importWidth
-)
-
-const importNames = "avatar_url, bio, created_at, email, hashed_password, is_active, is_admin, name, preferences, public_id"
-
 // importRow is an account to be.
 type importRow struct {
 	line, bytes int
-	given       uint                // columns, by their bits
-	values      [importWidth]string // of those that are given, in their normal form
-	id          int                 // 0 until it is made
-	tuple       string              // of all values as the database takes them, as JSON
-	changes     []byte              // for the trail
+	given       uint                       // columns, by their bits
+	values      [len(importColumns)]string // of those that are given, in their normal form
+	id          int                        // 0 until it is made
+	tuple       string                     // of all values as the database takes them, as JSON
+	changes     []byte                     // for the trail
 }
 
-// importColumns say what values must be. Their errors hold nothing of a value.
-var importColumns = [importWidth]struct {
+// importColumns are what a row may have, in the order of their names, as the trail has them. normal says
+// what a value must be; its errors hold nothing of it.
+var importColumns = [...]struct {
 	name   string
 	any    any // a value of the column, for the rules; of one that is JSON, its type
 	normal func(value string) (string, error)
 }{
-	importAvatarURL: {user.FieldAvatarURL, "", asItIs(user.AvatarURLValidator)},
-	importBio:       {user.FieldBio, "", asItIs(user.BioValidator)},
-	importCreatedAt: {user.FieldCreatedAt, time.Time{}, func(value string) (string, error) {
+	{user.FieldAvatarURL, "", asItIs(user.AvatarURLValidator)},
+	{user.FieldBio, "", asItIs(user.BioValidator)},
+	{user.FieldCreatedAt, time.Time{}, func(value string) (string, error) {
 		at, err := time.Parse(time.RFC3339, value)
 		if err != nil || at.UTC().Year() < 1970 {
 			return "", errors.New("must be a time with its zone from 1970 on, such as 2026-11-23T21:04:05Z")
 		}
 		return clock.Normal(at).Format(time.RFC3339Nano), nil
 	}},
-	importEmail: {user.FieldEmail, "", func(value string) (string, error) {
+	{user.FieldEmail, "", func(value string) (string, error) {
 		normal, err := address.Normal(value)
 		if err != nil {
 			return "", err
 		}
 		return normal, user.EmailValidator(normal)
 	}},
-	importHash: {user.FieldHashedPassword, "", func(value string) (string, error) {
+	{user.FieldHashedPassword, "", func(value string) (string, error) {
 		if value != password.None && !password.Known(value) {
 			return "", errors.New("must be a hash of Argon2id in PHC form, or of bcrypt")
 		}
 		return value, user.HashedPasswordValidator(value)
 	}},
-	importIsActive:    {user.FieldIsActive, true, normalFlag},
-	importIsAdmin:     {user.FieldIsAdmin, true, normalFlag},
-	importName:        {user.FieldName, "", asItIs(user.NameValidator)},
-	importPreferences: {user.FieldPreferences, map[string]any{}, normalPreferences},
-	importPublicID: {user.FieldPublicID, uuid.UUID{}, func(value string) (string, error) {
+	{user.FieldIsActive, true, normalFlag},
+	{user.FieldIsAdmin, true, normalFlag},
+	{user.FieldName, "", asItIs(user.NameValidator)},
+	{user.FieldPreferences, map[string]any{}, normalPreferences},
+	{user.FieldPublicID, uuid.UUID{}, func(value string) (string, error) {
 		id, err := uuid.Parse(value)
 		if err != nil || id == uuid.Nil {
 			return "", errors.New("must be a UUID, not all zeros")
@@ -194,6 +178,13 @@ var importColumns = [importWidth]struct {
 		return id.String(), nil
 	}},
 }
+
+// Their names, and the places of some.
+const (
+	importNames = "avatar_url, bio, created_at, email, hashed_password, is_active, is_admin, name, preferences, public_id"
+
+	importCreatedAt, importEmail, importHash, importIsActive, importIsAdmin, importPublicID = 2, 3, 4, 5, 6, 9
+)
 
 func asItIs(valid func(string) error) func(string) (string, error) {
 	return func(value string) (string, error) { return value, valid(value) }
@@ -229,12 +220,7 @@ func normalPreferences(value string) (string, error) {
 
 // importColumn returns -1 for a name that is none.
 func importColumn(name string) int {
-	for n := range importColumns {
-		if importColumns[n].name == name {
-			return n
-		}
-	}
-	return -1
+	return slices.Index(strings.Split(importNames, ", "), name)
 }
 
 func (row *importRow) gives(column int) bool { return row.given&(1<<column) != 0 }
@@ -256,25 +242,19 @@ func (row *importRow) set(column int, value string) (refused *RefusedRow) {
 
 // createdAt is zero if it is not given.
 func (row *importRow) createdAt() time.Time {
-	at, _ := time.Parse(time.RFC3339Nano, row.values[importCreatedAt]) //nolint:errcheck // It is one.
+	at, _ := time.Parse(time.RFC3339Nano, row.values[importCreatedAt])
 	return at
 }
 
+// importTrail writes the changes as the schema declares them.
 var importTrail = func() *audit.Creations {
-	var (
-		changes audit.Changes
-		columns []string
-	)
+	columns := append(slices.Insert(strings.Split(importNames, ", "), importIsAdmin+1, user.FieldIsDeleted), user.FieldUpdatedAt)
 	for _, mixin := range (schema.User{}).Mixin() {
 		if audited, ok := mixin.(schema.Audited); ok {
-			changes = audited.Changes
+			return audited.Changes.Creations(columns, []string{user.FieldHashedPassword})
 		}
 	}
-	for _, column := range importColumns {
-		columns = append(columns, column.name)
-	}
-	columns = append(slices.Insert(columns, importIsAdmin+1, user.FieldIsDeleted), user.FieldUpdatedAt)
-	return changes.Creations(columns, []string{user.FieldHashedPassword})
+	return nil
 }()
 
 // complete writes the row with what it has not been given.
@@ -283,30 +263,26 @@ func (row *importRow) complete(now time.Time) error {
 	if at.IsZero() {
 		at = now
 	}
-	missing := map[int]string{
-		importCreatedAt: at.Format(time.RFC3339Nano), importHash: password.None, importIsActive: "true", importIsAdmin: "false",
-		importPublicID: user.DefaultPublicID().String(),
+	row.values[importCreatedAt] = at.Format(time.RFC3339Nano)
+	row.values[importHash] = cmp.Or(row.values[importHash], password.None)
+	row.values[importIsActive] = cmp.Or(row.values[importIsActive], "true")
+	row.values[importIsAdmin] = cmp.Or(row.values[importIsAdmin], "false")
+	if !row.gives(importPublicID) {
+		row.values[importPublicID] = user.DefaultPublicID().String()
 	}
-	values := make([][]byte, importWidth, importWidth+2)
-	for n, column := range importColumns {
-		value, is := row.values[n], row.gives(n)
-		if !is {
-			value, is = missing[n]
-		}
-		row.values[n] = value
-		written, err := []byte(value), error(nil)
-		switch column.any.(type) {
+	values := make([][]byte, len(importColumns), len(importColumns)+2)
+	for n, value := range row.values {
+		values[n] = []byte(cmp.Or(value, "null"))
+		switch importColumns[n].any.(type) {
 		case bool, map[string]any:
-		default:
-			written, err = json.Marshal(value)
+			continue
 		}
-		switch {
-		case err != nil:
-			return err
-		case !is:
-			written = []byte("null")
+		if value != "" || row.gives(n) {
+			var err error
+			if values[n], err = json.Marshal(value); err != nil {
+				return err
+			}
 		}
-		values[n] = written
 	}
 	row.tuple = fmt.Sprintf("[%s,%s]", bytes.Join(values, []byte{','}), at.Format(`"2006-01-02 15:04:05.000000-07:00"`))
 	values = append(slices.Insert(values, importIsAdmin+1, []byte("false")), now.AppendFormat(nil, `"`+time.RFC3339Nano+`"`))
@@ -564,14 +540,14 @@ func (i *userImport) takenAddresses(ctx context.Context) (map[string]bool, error
 			addresses = append(addresses, row.values[importEmail])
 		}
 	}
+	taken := make(map[string]bool, len(addresses))
 	if len(addresses) == 0 {
-		return nil, nil
+		return taken, nil
 	}
 	list, err := json.Marshal(addresses)
 	if err != nil {
 		return nil, err
 	}
-	taken := make(map[string]bool, len(addresses))
 	return taken, i.db.Read(ctx, importStatements[i.Dialect()].taken, []any{string(list)}, func(r *row.Row) (err error) {
 		taken[row.String(r.Next(), &err)] = true
 		return err
@@ -590,11 +566,9 @@ func csvSource(limit *io.LimitedReader, r io.Reader) (next importSource, given u
 		begin := file.InputOffset()
 		record, err := file.Read()
 		row.bytes = int(file.InputOffset() - begin)
-		broken, ok := errors.AsType[*csv.ParseError](err)
-		switch {
-		case ok:
+		if broken, ok := errors.AsType[*csv.ParseError](err); ok {
 			row.line = broken.StartLine
-		case err == nil:
+		} else if err == nil {
 			row.line, _ = file.FieldPos(0)
 		}
 		if limit.N == 0 || row.bytes > importLine {
@@ -668,17 +642,13 @@ func (row *importRow) decode(line []byte) *RefusedRow {
 	case err != nil || object == nil:
 		return &RefusedRow{row.line, "", "is not one JSON object"}
 	}
-	known := 0
 	for n, column := range importColumns {
-		written, ok := object[column.name]
-		if !ok {
-			continue
-		}
-		known++
-		if string(written) == "null" {
-			continue
-		}
+		written := object[column.name]
+		delete(object, column.name)
 		value := string(written)
+		if value == "" || value == "null" {
+			continue
+		}
 		switch column.any.(type) {
 		case map[string]any:
 		case bool:
@@ -694,7 +664,7 @@ func (row *importRow) decode(line []byte) *RefusedRow {
 			return refused
 		}
 	}
-	if known < len(object) {
+	if len(object) > 0 {
 		return &RefusedRow{row.line, "", "has a field that is none of " + importNames}
 	}
 	return nil
