@@ -635,7 +635,7 @@ func jsonSource(r io.Reader) importSource {
 }
 
 func (row *importRow) decode(line []byte) *RefusedRow {
-	var object map[string]json.RawMessage
+	var object map[string]any
 	switch err := json.Unmarshal(line, &object); {
 	case !utf8.Valid(line):
 		return &RefusedRow{row.line, "", text.ErrInvalidUTF8.Error()}
@@ -643,22 +643,25 @@ func (row *importRow) decode(line []byte) *RefusedRow {
 		return &RefusedRow{row.line, "", "is not one JSON object"}
 	}
 	for n, column := range importColumns {
-		written := object[column.name]
+		given := object[column.name]
 		delete(object, column.name)
-		value := string(written)
-		if value == "" || value == "null" {
+		if given == nil {
 			continue
 		}
+		var value string
+		fits, must := true, "must be text"
 		switch column.any.(type) {
 		case map[string]any:
+			written, err := json.Marshal(given)
+			value, fits, must = string(written), err == nil, "must be a JSON object"
 		case bool:
-			if json.Unmarshal(written, new(bool)) != nil {
-				return row.refuse(n, errImportFlag.Error())
-			}
+			_, fits = given.(bool)
+			value, must = fmt.Sprint(given), errImportFlag.Error()
 		default:
-			if json.Unmarshal(written, &value) != nil {
-				return row.refuse(n, "must be text")
-			}
+			value, fits = given.(string)
+		}
+		if !fits {
+			return row.refuse(n, must)
 		}
 		if refused := row.set(n, value); refused != nil {
 			return refused
