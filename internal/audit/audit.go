@@ -356,12 +356,12 @@ func (c Changes) Creations(columns, secrets []string) *Creations {
 	return out
 }
 
-// Append adds the changes of a row to text. Its values are JSON, in the order of the columns; empty for NULL.
+// Append adds the changes of a row to text. Its values are JSON, in the order of the columns; null for NULL.
 func (c *Creations) Append(text []byte, values [][]byte) []byte {
 	text = append(text, '{')
 	first := true
 	for i, value := range values {
-		if len(value) == 0 || c.heads[i] == "" {
+		if string(value) == "null" || c.heads[i] == "" {
 			continue
 		}
 		if !first {
