@@ -649,7 +649,8 @@ func (row *importRow) decode(line []byte) *RefusedRow {
 			continue
 		}
 		var value string
-		fits, must := true, "must be text"
+		var fits bool
+		must := "must be text"
 		switch column.any.(type) {
 		case map[string]any:
 			written, err := json.Marshal(given)
