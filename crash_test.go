@@ -365,12 +365,18 @@ func (c *crashes) kill(t *testing.T) (done []deed, begun *deed) {
 			cmd.Process.Kill()
 		}
 	}
-	err := cmd.Wait()
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
-		t.Fatalf("the writer ended by itself: %v\n%s", err, &rest)
-	}
+	wantKilled(t, cmd, &rest)
 	c.killed++
 	return done, begun
+}
+
+// wantKilled waits for a process, which must have been killed.
+func wantKilled(t *testing.T, cmd *exec.Cmd, output fmt.Stringer) {
+	t.Helper()
+	err := cmd.Wait()
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
+		t.Fatalf("the process ended by itself: %v\n%s", err, output)
+	}
 }
 
 // settle returns when nobody else is connected. The server of PostgreSQL carries out what it was sent

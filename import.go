@@ -648,9 +648,11 @@ func (row *importRow) decode(line []byte) *RefusedRow {
 		if given == nil {
 			continue
 		}
-		var value string
-		var fits bool
-		must := "must be text"
+		var (
+			value string
+			fits  bool
+			must  = "must be text"
+		)
 		switch column.any.(type) {
 		case map[string]any:
 			written, err := json.Marshal(given)

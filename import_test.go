@@ -17,7 +17,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -708,10 +707,7 @@ func killImporter(t *testing.T, url string, lines []string, read int) {
 			cmd.Process.Kill()
 		}
 	}
-	err := cmd.Wait()
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
-		t.Fatalf("the importer ended by itself: %v\n%s", err, &rest)
-	}
+	wantKilled(t, cmd, &rest)
 }
 
 // manyRows is a file that is made while it is read. It looks at the heap now and then.
@@ -829,12 +825,14 @@ func TestImportUsers_SamePublicID(t *testing.T) {
 			{"email": "taken@example.org", "public_id": id, "name": "first"},
 			{"email": "b@example.org", "public_id": id, "name": "second"},
 			{"email": "c@example.org", "public_id": id, "name": "third"},
+			{"email": "b@example.org", "public_id": id, "name": "second again"},
 		}
 		for _, dry := range []bool{true, false} {
 			report := must(s.ImportUsers(ctx, strings.NewReader(asJSONLines(t, rows...)), models.ImportOptions{Format: models.ImportJSONLines, DryRun: dry}))(t)
 			want := []models.RefusedRow{
 				{Line: 1, Field: "email", Reason: "is the address of another account or of an earlier row"},
 				{Line: 3, Field: "public_id", Reason: "is the public id of another account or of an earlier row"},
+				{Line: 4, Field: "email", Reason: "is the address of another account or of an earlier row"},
 			}
 			if !slices.Equal(report.Rows, want) || report.Imported != 1 {
 				t.Errorf("dry run %t: %+v", dry, report)

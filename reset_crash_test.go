@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
-	"syscall"
 	"testing"
 
 	"github.com/google/uuid"
@@ -134,10 +133,7 @@ func (c *resetCrashes) kill(t *testing.T) (done []resetPlan, begun *resetPlan) {
 			w.cmd.Process.Kill()
 		}
 	}
-	err := w.cmd.Wait()
-	if status, ok := w.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
-		t.Fatalf("the worker ended by itself: %v\n%s", err, &w.rest)
-	}
+	wantKilled(t, w.cmd, &w.rest)
 	c.killed++
 	return done, begun
 }
