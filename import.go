@@ -106,6 +106,7 @@ const (
 // may run inside InTx, in whose transaction all batches are then.
 func (s *Store) ImportUsers(ctx context.Context, r io.Reader, opts ImportOptions) (*ImportReport, error) {
 	i := &userImport{Store: s, opts: opts, seed: maphash.MakeSeed(), seen: map[uint64]bool{}, report: ImportReport{Rows: []RefusedRow{}}}
+	i.json = json.NewEncoder(&i.texts)
 	err := i.run(ctx, r)
 	return &i.report, err
 }
@@ -123,6 +124,12 @@ type userImport struct {
 	bytes   int
 	line    int
 
+	// Of the batch, as JSON.
+	tuples  []byte // the values of each row, as the database takes them
+	changes []byte // those of each row, for the trail
+	texts   bytes.Buffer
+	json    *json.Encoder // writes to texts
+
 	seed maphash.Seed
 	seen map[uint64]bool // addresses and public ids of a dry run, which the database has forgotten
 }
@@ -133,7 +140,6 @@ type importRow struct {
 	given       uint                       // columns, by their bits
 	values      [len(importColumns)]string // of those that are given, in their normal form
 	id          int                        // 0 until it is made
-	tuple       string                     // of all values as the database takes them, as JSON
 	changes     []byte                     // for the trail
 }
 
@@ -242,6 +248,9 @@ func (row *importRow) set(column int, value string) (refused *RefusedRow) {
 
 // createdAt is zero if it is not given.
 func (row *importRow) createdAt() time.Time {
+	if row.values[importCreatedAt] == "" {
+		return time.Time{}
+	}
 	at, _ := time.Parse(time.RFC3339Nano, row.values[importCreatedAt])
 	return at
 }
@@ -257,8 +266,8 @@ var importTrail = func() *audit.Creations {
 	return nil
 }()
 
-// complete writes the row with what it has not been given.
-func (row *importRow) complete(now time.Time) error {
+// complete gives the row what it has not been given, and writes it for the database and for the trail.
+func (i *userImport) complete(row *importRow, now time.Time) error {
 	at := row.createdAt()
 	if at.IsZero() {
 		at = now
@@ -270,24 +279,37 @@ func (row *importRow) complete(now time.Time) error {
 	if !row.gives(importPublicID) {
 		row.values[importPublicID] = user.DefaultPublicID().String()
 	}
-	values := make([][]byte, len(importColumns), len(importColumns)+2)
-	for n, value := range row.values {
-		values[n] = []byte(cmp.Or(value, "null"))
-		switch importColumns[n].any.(type) {
-		case bool, map[string]any:
-			continue
+	values := make([][]byte, 0, len(importColumns)+2)
+	i.tuples = append(i.tuples, ",["...)
+	for n := range row.values {
+		value, err := i.encode(row, n)
+		if err != nil {
+			return err
 		}
-		if value != "" || row.gives(n) {
-			var err error
-			if values[n], err = json.Marshal(value); err != nil {
-				return err
-			}
-		}
+		values = append(values, value)
+		i.tuples = append(append(i.tuples, value...), ',')
 	}
-	row.tuple = fmt.Sprintf("[%s,%s]", bytes.Join(values, []byte{','}), at.Format(`"2006-01-02 15:04:05.000000-07:00"`))
+	i.tuples = at.AppendFormat(i.tuples, `"2006-01-02 15:04:05.000000-07:00"]`)
 	values = append(slices.Insert(values, importIsAdmin+1, []byte("false")), now.AppendFormat(nil, `"`+time.RFC3339Nano+`"`))
-	row.changes = importTrail.Append(nil, values)
+	begin := len(i.changes)
+	i.changes = importTrail.Append(i.changes, values)
+	row.changes = i.changes[begin:]
 	return nil
+}
+
+// encode returns a value as JSON, until the end of the batch.
+func (i *userImport) encode(row *importRow, n int) ([]byte, error) {
+	value := &row.values[n]
+	switch importColumns[n].any.(type) {
+	case bool, map[string]any:
+		return []byte(cmp.Or(*value, "null")), nil
+	}
+	if *value == "" && !row.gives(n) {
+		return []byte("null"), nil
+	}
+	begin := i.texts.Len()
+	err := i.json.Encode(value)
+	return bytes.TrimSuffix(i.texts.Bytes()[begin:], []byte{'\n'}), err
 }
 
 func (i *userImport) run(ctx context.Context, r io.Reader) error {
@@ -427,8 +449,10 @@ func (i *userImport) make(ctx context.Context) error {
 		return nil
 	}
 	now := i.moment(ctx)
+	i.tuples, i.changes = i.tuples[:0], i.changes[:0]
+	i.texts.Reset()
 	for n := range i.rows {
-		if err := i.rows[n].complete(now); err != nil {
+		if err := i.complete(&i.rows[n], now); err != nil {
 			return err
 		}
 	}
@@ -502,13 +526,9 @@ func (i *userImport) insert(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	tuples := make([]string, len(i.rows))
-	for n := range i.rows {
-		tuples[n] = i.rows[n].tuple
-	}
 	type key struct{ publicID, email string }
 	ids := make(map[key]int, len(i.rows))
-	err = i.db.Read(ctx, importStatements[i.Dialect()].users, []any{now, jsonList(tuples)}, func(r *row.Row) (err error) {
+	err = i.db.Read(ctx, importStatements[i.Dialect()].users, []any{now, jsonList(i.tuples)}, func(r *row.Row) (err error) {
 		id := row.Int(r.Next(), &err)
 		ids[key{row.String(r.Next(), &err), row.String(r.Next(), &err)}] = id
 		return err
@@ -516,21 +536,28 @@ func (i *userImport) insert(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	made := tuples[:0]
+	made := make([]byte, 0, len(i.changes)+24*len(i.rows))
 	for n := range i.rows {
 		row := &i.rows[n]
 		key := key{row.values[importPublicID], row.values[importEmail]}
 		row.id = ids[key]
 		delete(ids, key) // A row that is the same is another.
 		if row.id != 0 {
-			made = append(made, fmt.Sprintf("[%d,%s]", row.id, row.changes))
+			made = strconv.AppendInt(append(made, ",["...), int64(row.id), 10)
+			made = append(append(append(made, ','), row.changes...), ']')
 		}
 	}
 	_, err = i.ExecContext(ctx, importStatements[i.Dialect()].trail, now, v.String(), jsonList(made))
 	return err
 }
 
-func jsonList(values []string) string { return "[" + strings.Join(values, ",") + "]" }
+// jsonList is a list of values, before each of which there is a comma.
+func jsonList(values []byte) string {
+	if len(values) > 0 {
+		values = values[1:]
+	}
+	return "[" + string(values) + "]"
+}
 
 // takenAddresses returns those of rows that were not made, though that may be for their public ids.
 func (i *userImport) takenAddresses(ctx context.Context) (map[string]bool, error) {
