@@ -1,13 +1,13 @@
 package database
 
 import (
-	"cmp"
 	"context"
 	stdsql "database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 
 	"entgo.io/ent/dialect"
 
@@ -17,7 +17,8 @@ import (
 // Read runs a query that answers few rows, by an index, and calls scan with each. Like Query it joins the
 // transaction that ctx carries. Outside of one it goes round what costs most of a read in SQLite, the
 // goroutine that database/sql starts for a context that may end: ctx is looked at before the query and
-// after each row, and SQLite is not interrupted between.
+// after each row, and SQLite is not interrupted between. What a connection was lost over is asked again on
+// another one, so query must change nothing outside of a transaction.
 func (db *DB) Read(ctx context.Context, query string, args []any, scan func(*row.Row) error) error {
 	if unitFrom(ctx, db) != nil {
 		return db.readRows(ctx, query, args, scan)
@@ -59,6 +60,13 @@ func (db *DB) readRows(ctx context.Context, query string, args []any, scan func(
 	return rows.Err()
 }
 
+// lost reports whether a query was not answered because its connection broke or the server ended it.
+func lost(err error) bool {
+	_, broken := errors.AsType[*net.OpError](err)
+	e, answered := errors.AsType[*Error](err)
+	return broken || errors.Is(err, io.EOF) || answered && e.Code == "57P01" // admin_shutdown
+}
+
 var errRowsLost = fmt.Errorf("the connection was lost while rows were read: %w", io.ErrUnexpectedEOF)
 
 // read is Read on a connection that nobody else uses meanwhile.
@@ -78,8 +86,13 @@ func (c *conn) read(ctx context.Context, query string, args []any, scan func(*ro
 		running = context.WithoutCancel(ctx)
 	}
 	rows, err := c.QueryContext(running, query, named)
-	if err != nil {
-		return cmp.Or(ctx.Err(), err)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case lost(err):
+		return driver.ErrBadConn // Another connection may answer: a read may run twice.
+	case err != nil:
+		return err
 	}
 	defer func() {
 		if err = errors.Join(err, rows.Close()); errors.Is(err, driver.ErrBadConn) {
