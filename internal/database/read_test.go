@@ -5,8 +5,12 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +18,7 @@ import (
 	"entgo.io/ent/dialect/sql"
 
 	"github.com/reviewpoint/models/internal/database"
+	"github.com/reviewpoint/models/internal/dbtest"
 	"github.com/reviewpoint/models/internal/row"
 )
 
@@ -276,4 +281,71 @@ func TestTurns_Order(t *testing.T) {
 			t.Errorf("the order is %v", order)
 		}
 	})
+}
+
+// TestRead_StalePool reads after a failover: all connections of the pool look sound until they are written to.
+func TestRead_StalePool(t *testing.T) {
+	t.Parallel()
+	address, err := url.Parse(dbtest.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var failovers atomic.Int64
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go passOn(client, address.Host, failovers.Load(), &failovers)
+		}
+	}()
+	through := *address
+	through.Host = listener.Addr().String()
+	db := open(t, through.String())
+	var held []*sql.Rows
+	for range 10 { // which the pool has at most
+		rows := &sql.Rows{}
+		if err := db.Query(t.Context(), three, []any{}, rows); err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, rows)
+	}
+	for _, rows := range held {
+		if err := rows.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	failovers.Add(1)
+	for range 3 {
+		if got, err := readInts(t.Context(), db, three); fmt.Sprint(got) != "[1 2 3]" || err != nil {
+			t.Errorf("after a failover it reads %v, %v", got, err)
+		}
+	}
+}
+
+// passOn passes on what client says, until there has been a failover since it came.
+func passOn(client net.Conn, server string, came int64, failovers *atomic.Int64) {
+	defer client.Close()
+	upstream, err := net.Dial("tcp", server)
+	if err != nil {
+		return
+	}
+	defer upstream.Close()
+	go io.Copy(client, upstream) //nolint:errcheck // It ends with either of them.
+	buffer := make([]byte, 4096)
+	for {
+		n, err := client.Read(buffer)
+		if err != nil || failovers.Load() != came {
+			return
+		}
+		if _, err := upstream.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
 }
