@@ -8,13 +8,11 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"entgo.io/ent/dialect"
 	"github.com/spf13/cobra"
 
 	"github.com/reviewpoint/models/internal/adopt"
-	"github.com/reviewpoint/models/internal/clock"
 	"github.com/reviewpoint/models/internal/database"
 	"github.com/reviewpoint/models/internal/migration"
 	"github.com/reviewpoint/models/schema/migrations"
@@ -198,20 +196,12 @@ func printChanges(to io.Writer, heading string, changes []adopt.Change) {
 
 // adoptProgress shows on a terminal how far it is.
 func (a *app) adoptProgress(ctx context.Context) (show func(adopt.Progress), wipe func()) {
-	if _, ok := terminal(a.stderr); !ok {
-		return nil, func() {}
-	}
-	const line = "\r\x1b[K" // back to the beginning of an empty line
-	var shown time.Time
-	show = func(p adopt.Progress) {
-		if now := clock.Now(ctx); now.Sub(shown) >= 200*time.Millisecond {
-			shown = now
-			verb := "read"
-			if p.Written {
-				verb = "copied"
-			}
-			fmt.Fprintf(a.stderr, line+"%d of %d rows %s", p.Rows, p.Of, verb)
+	line := a.progress(ctx)
+	return func(p adopt.Progress) {
+		verb := "read"
+		if p.Written {
+			verb = "copied"
 		}
-	}
-	return show, func() { fmt.Fprint(a.stderr, line) }
+		line.show(verb, int64(p.Rows), int64(p.Rows), int64(p.Of))
+	}, line.wipe
 }

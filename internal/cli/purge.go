@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/reviewpoint/models"
-	"github.com/reviewpoint/models/internal/clock"
 )
 
 func (a *app) purgeCommand() *cobra.Command {
@@ -63,10 +62,13 @@ func parseAge(flag, value string) (time.Duration, error) {
 }
 
 func (a *app) purge(ctx context.Context, s *models.Store, options models.PurgeOptions) error {
-	show, wipe := a.purgeProgress(ctx)
-	options.Progress = show
+	line := a.progress(ctx)
+	options.Progress = func(r models.PurgeReport) {
+		rows := int64(r.Tokens + r.Resets + r.AuditLogs + r.Users + r.Files)
+		line.show("removed", rows, rows, 0)
+	}
 	report, err := s.PurgeExpired(ctx, options)
-	wipe()
+	line.wipe()
 	if err != nil {
 		err = fmt.Errorf("stopped before the end: %w", cmp.Or(context.Cause(ctx), err))
 	}
@@ -90,20 +92,4 @@ func (a *app) printPurge(report models.PurgeReport, dryRun bool) error {
 	fmt.Fprintf(table, "tokens\t%d\npassword resets\t%d\naudit rows\t%d\naccounts\t%d\nfiles\t%d\n",
 		report.Tokens, report.Resets, report.AuditLogs, report.Users, report.Files)
 	return table.Flush()
-}
-
-// purgeProgress shows on a terminal how far a purge is.
-func (a *app) purgeProgress(ctx context.Context) (show func(models.PurgeReport), wipe func()) {
-	if _, ok := terminal(a.stderr); !ok {
-		return nil, func() {}
-	}
-	const line = "\r\x1b[K" // back to the beginning of an empty line
-	var shown time.Time
-	show = func(r models.PurgeReport) {
-		if now := clock.Now(ctx); now.Sub(shown) >= 200*time.Millisecond {
-			shown = now
-			fmt.Fprintf(a.stderr, line+"%d removed", r.Tokens+r.Resets+r.AuditLogs+r.Users+r.Files)
-		}
-	}
-	return show, func() { fmt.Fprint(a.stderr, line) }
 }
