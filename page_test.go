@@ -466,7 +466,7 @@ func TestListFiles_MadeUpCursor(t *testing.T) {
 			raw = binary.BigEndian.AppendUint64(raw, 1)
 			sum := fnv.New64a()
 			sum.Write(raw)
-			sum.Write([]byte("files of " + strconv.Itoa(u.ID) + " by created_at, id"))
+			sum.Write([]byte("files user_id=" + strconv.Itoa(u.ID) + " by created_at desc"))
 			cursor := base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(raw, sum.Sum64()))
 			_, err := s.ListFiles(models.AsUser(t.Context(), u), models.FileFilter{}, models.PageRequest{After: cursor})
 			if invalid, ok := errors.AsType[*models.ValidationError](err); !ok {
