@@ -35,6 +35,7 @@ type box struct {
 	x, y, width, height int
 	names, types        int // where these begin, from x
 	layer               int
+	free                int     // where the line passes, from y; not at a height that a line from a table has
 	targets             []*link // to it, from above
 }
 
@@ -110,6 +111,9 @@ func (m *Model) lay() *drawing {
 	}
 	layers := d.layers(linked)
 	bottom := d.place(layers)
+	for _, b := range d.boxes {
+		d.width = max(d.width, b.x+b.width+margin)
+	}
 	x, y, lowest := margin, bottom, bottom
 	for _, b := range d.boxes {
 		if linked[b] {
@@ -121,7 +125,6 @@ func (m *Model) lay() *drawing {
 		b.x, b.y = x, y
 		x += b.width + boxGap
 		lowest = max(lowest, y+b.height)
-		d.width = max(d.width, b.x+b.width+margin)
 	}
 	d.width, d.height = 0, lowest+margin
 	for _, b := range d.boxes {
@@ -170,14 +173,14 @@ func (d *drawing) layers(linked map[*box]bool) [][]*box {
 			put(b)
 		}
 	}
-	for _, l := range d.links {
+	for i, l := range d.links {
 		from, to := l.target, l.owner
 		if from.layer > to.layer {
 			from, to = to, from
 		}
 		l.way = []*box{from}
 		for layer := from.layer + 1; layer < to.layer; layer++ {
-			free := &box{layer: layer}
+			free := &box{layer: layer, free: []int{0, 4, 11}[i%3]}
 			put(free)
 			l.way = append(l.way, free)
 		}
@@ -290,7 +293,7 @@ func (d *drawing) channel(layer, x int) int {
 func (l *link) height(b *box) int {
 	switch {
 	case b.table == nil:
-		return b.y + b.layer%2*4
+		return b.y + b.free
 	case b == l.target:
 		at := slices.Index(b.targets, l)
 		if at == 0 {
@@ -315,7 +318,7 @@ func (l *link) ownerRow() int {
 			break
 		}
 		if other.Columns[0] == l.reference.Columns[0] {
-			y += 5
+			y += 10
 		}
 	}
 	return y

@@ -117,7 +117,7 @@ func (l *link) write(w *strings.Builder) {
 
 // bar stands for one.
 func (e end) bar(w *strings.Builder, away int) {
-	fmt.Fprintf(w, `<path class="line" d="M%d,%d v12"/>`+"\n", e.x+e.outward*away, e.y-6)
+	fmt.Fprintf(w, `<path class="line" d="M%d,%d v10"/>`+"\n", e.x+e.outward*away, e.y-5)
 }
 
 // ring stands for none.
@@ -127,7 +127,7 @@ func (e end) ring(w *strings.Builder) {
 
 // foot stands for many.
 func (e end) foot(w *strings.Builder) {
-	fmt.Fprintf(w, `<path class="line" d="M%d,%d L%d,%d L%d,%d"/>`+"\n", e.x, e.y-6, e.x+e.outward*11, e.y, e.x, e.y+6)
+	fmt.Fprintf(w, `<path class="line" d="M%d,%d L%d,%d L%d,%d"/>`+"\n", e.x, e.y-5, e.x+e.outward*11, e.y, e.x, e.y+5)
 }
 
 // escape makes a text one of XML; what that cannot hold becomes U+FFFD.
