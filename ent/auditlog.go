@@ -32,7 +32,7 @@ type AuditLog struct {
 	Actor string `json:"actor,omitempty"`
 	// What was done: create, update, soft_delete, restore, anonymize or delete.
 	Action string `json:"action,omitempty"`
-	// Whose row was changed, by the name of the entity, as User.
+	// Which entity the row is of, as user or file.
 	Entity string `json:"entity,omitempty"`
 	// The id of the row that was changed. No foreign key: the trail outlives the row.
 	EntityID int `json:"entity_id,omitempty"`

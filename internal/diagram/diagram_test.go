@@ -234,7 +234,7 @@ func cells(text string) int {
 func lineOf(t *testing.T, points string) (parts []area) {
 	t.Helper()
 	var before []int
-	for _, point := range strings.Fields(points) {
+	for point := range strings.FieldsSeq(points) {
 		a, b, _ := strings.Cut(point, ",")
 		x, err := strconv.Atoi(a)
 		y, err2 := strconv.Atoi(b)

@@ -12,13 +12,13 @@ const dictionaryIntroduction = "Derived from the folder schema by go generate; n
 func (m *Model) Markdown() string {
 	var b strings.Builder
 	b.WriteString("# Data dictionary\n\n" + dictionaryIntroduction + "\n\n```mermaid\n" + m.Mermaid() + "```\n")
-	for _, t := range m.Tables {
-		t.markdown(&b)
+	for i := range m.Tables {
+		m.Tables[i].markdown(&b)
 	}
 	return b.String()
 }
 
-func (t Table) markdown(b *strings.Builder) {
+func (t *Table) markdown(b *strings.Builder) {
 	fmt.Fprintf(b, "\n## %s\n", prose(t.Name))
 	for _, text := range []string{t.Description, t.SoftDelete, t.Audit, t.Access} {
 		if text != "" {
@@ -32,7 +32,7 @@ func (t Table) markdown(b *strings.Builder) {
 			null = "yes"
 		}
 		what := prose(c.Description)
-		if marks := t.Marks(c); marks != "" {
+		if marks := c.Marks(); marks != "" {
 			what += " *" + prose(marks) + "*"
 		}
 		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s |\n", code(c.Name), code(c.Go), code(c.Postgres), code(c.SQLite), null, code(c.Default), strings.TrimSpace(what))
@@ -58,7 +58,7 @@ func (t Table) markdown(b *strings.Builder) {
 }
 
 // Marks are what a column is besides its type, in words.
-func (t Table) Marks(c Column) string {
+func (c Column) Marks() string {
 	var marks []string
 	for _, mark := range []struct {
 		is   bool

@@ -241,7 +241,7 @@ func access(r policy.Rules) string {
 type columnSQL struct{ kind, value string }
 
 var (
-	tableSQL  = regexp.MustCompile("(?ms)^CREATE TABLE [\"`]([^\"`]+)[\"`] \\(\n(.*?)^\\)")
+	tableSQL  = regexp.MustCompile("(?s)CREATE TABLE [\"`]([^\"`]+)[\"`] \\(\n(.*?)\n\\)")
 	columnRow = regexp.MustCompile("(?m)^  [\"`]([^\"`]+)[\"`] (.+?) (?:NOT )?NULL(?: DEFAULT (.+?))?(?: GENERATED .*| PRIMARY KEY.*)?,?$")
 	indexSQL  = regexp.MustCompile(`(?m)^CREATE (UNIQUE )?INDEX "([^"]+)" ON "([^"]+)" (?:USING \w+ )?\((.+?)\)(?: WHERE (.+))?;$`)
 )

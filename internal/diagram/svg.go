@@ -49,9 +49,10 @@ func (m *Model) SVG() string {
 
 // spoken is the diagram in words.
 func (m *Model) spoken() string {
-	var names, references []string
-	for _, t := range m.Tables {
-		names = append(names, t.Name)
+	var references []string
+	names := make([]string, len(m.Tables))
+	for i, t := range m.Tables {
+		names[i] = t.Name
 		for _, r := range t.References {
 			references = append(references, t.Name+"."+strings.Join(r.Columns, ", ")+" refers to "+r.Table+".")
 		}
