@@ -60,7 +60,7 @@ func invented() *diagram.Model {
 		table("egg", []string{"chicken_id"}, to("chicken", "chicken_id")),
 		table("both", []string{"tenant_id", "a", "b"}, to("people", "tenant_id", "a"), to("papers", "tenant_id", "b")),
 		table("статьи & \"<заметки>\"", []string{"a_column_whose_name_is_longer_than_others_by_far", "\"<&>'|`"}),
-		table("空の表", []string{"列"}),
+		table("空の表", []string{"氏名氏名氏名氏名氏名氏名", "2nd"}),
 		table("lonely", nil),
 	}}
 }
@@ -164,6 +164,7 @@ func (a area) overlaps(b area) bool {
 
 // drawn is what a drawing holds.
 type drawn struct {
+	width int
 	texts []string // one for each box: all in it
 	boxes []area
 	lines [][]area // one for each straight part
@@ -175,7 +176,7 @@ func read(t *testing.T, svg string) (d drawn) {
 	decoder := xml.NewDecoder(strings.NewReader(svg))
 	var canvas area
 	var class string
-	var x int
+	var x, y, lastY, lastEnd int
 	for {
 		token, err := decoder.Token()
 		if errors.Is(err, io.EOF) {
@@ -197,11 +198,11 @@ func read(t *testing.T, svg string) (d drawn) {
 				n, _ := strconv.Atoi(attribute(name))
 				return n
 			}
-			class, x = token.Name.Local+" "+attribute("class"), number("x")
-			a := area{x, number("y"), number("width"), number("height")}
+			class, x, y = token.Name.Local+" "+attribute("class"), number("x"), number("y")
+			a := area{x, y, number("width"), number("height")}
 			switch class {
 			case "svg erd":
-				canvas = a
+				canvas, d.width = a, a.width
 			case "rect box":
 				d.boxes = append(d.boxes, a)
 				d.texts = append(d.texts, "")
@@ -219,6 +220,10 @@ func read(t *testing.T, svg string) (d drawn) {
 			if end := x + cells(string(token))*13*63/100; x < box.x || end > box.x+box.width {
 				t.Errorf("%q reaches from %d to %d, its box from %d to %d", token, x, end, box.x, box.x+box.width)
 			}
+			if y == lastY && x > box.x && x < lastEnd && d.texts[len(d.texts)-1] != "" {
+				t.Errorf("%q begins at %d, the text before it ends at %d", token, x, lastEnd)
+			}
+			lastY, lastEnd = y, x+cells(string(token))*13*63/100
 			d.texts[len(d.texts)-1] += string(token) + "\n"
 		case xml.EndElement:
 			class = ""
@@ -251,7 +256,11 @@ func lineOf(t *testing.T, points string) (parts []area) {
 
 func TestSVG(t *testing.T) {
 	t.Parallel()
-	for name, m := range map[string]*diagram.Model{"current": current(t), "invented": invented(), "empty": {}} {
+	lonely := &diagram.Model{}
+	for range 12 {
+		lonely.Tables = append(lonely.Tables, invented().Tables[11])
+	}
+	for name, m := range map[string]*diagram.Model{"current": current(t), "invented": invented(), "lonely": lonely, "empty": {}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			svg := m.SVG()
@@ -288,6 +297,9 @@ func TestSVG(t *testing.T) {
 				t.Errorf("%d lines for %d references", len(d.lines), references)
 			}
 			d.checkLines(t, m)
+			if name == "lonely" && d.width > 960 {
+				t.Errorf("it is %d wide", d.width)
+			}
 		})
 	}
 }
