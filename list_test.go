@@ -4,15 +4,18 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"entgo.io/ent/dialect"
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/reviewpoint/models"
@@ -260,6 +263,65 @@ func TestLists_Text(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestListUsers_Plans: the orders that the documentation calls cheap go by an index from the place on, however
+// deep that lies.
+func TestListUsers_Plans(t *testing.T) {
+	t.Parallel()
+	eachURL(t, func(t *testing.T, url string) {
+		var (
+			sent string
+			args []any
+		)
+		s := open(t, url, models.CheapHashing, models.WithStatements(func(query string, named []driver.NamedValue) {
+			sent, args = query, nil
+			for _, arg := range named {
+				args = append(args, arg.Value)
+			}
+		}))
+		must(s.Migrate(t.Context()))(t)
+		ctx := models.AsSystem(t.Context(), "test")
+		_, err := s.ImportUsers(ctx, strings.NewReader(manyUsers(5000)), models.ImportOptions{})
+		check(t, err)
+		must(s.ExecContext(ctx, "ANALYZE"))(t)
+		sqlite := s.Dialect() == dialect.SQLite
+		for _, c := range []struct {
+			request models.PageRequest
+			sqlite  string
+			plan    string
+		}{
+			{models.PageRequest{}, `SEARCH users USING INDEX user_created_at_id \(created_at=\? AND id<\?\)(?s:.*)SEARCH users USING INDEX user_created_at_id \(created_at<\?\)`, `Index Cond: \(ROW\(created_at, id\) < ROW`},
+			{models.PageRequest{Order: models.Ascending}, `SEARCH users USING INDEX user_created_at_id \(created_at=\? AND id>\?\)(?s:.*)SEARCH users USING INDEX user_created_at_id \(created_at>\?\)`, `Index Cond: \(ROW\(created_at, id\) > ROW`},
+			{models.PageRequest{Sort: models.SortID}, `SEARCH users USING INTEGER PRIMARY KEY \(rowid<\?\)`, `Index Scan Backward using users_pkey on users(?s:.*)Index Cond: \(id <`},
+			{models.PageRequest{Sort: models.SortEmail}, `SEARCH users USING INDEX user_email \(email>\?\)`, ""},
+		} {
+			c.request.Limit = 1000
+			c.request.After = must(s.ListUsers(ctx, models.UserFilter{}, c.request))(t).Next
+			c.request.Limit = 20
+			must(s.ListUsers(ctx, models.UserFilter{}, c.request))(t)
+			if sqlite {
+				plan := sqlitePlan(t, ctx, s, sent, args)
+				if !regexp.MustCompile(c.sqlite).MatchString(plan) || strings.Contains(plan, "TEMP B-TREE") {
+					t.Errorf("the plan of %s is not %s\n%s", sent, c.sqlite, plan)
+				}
+				continue
+			}
+			plan := strings.Join(column[string](t, ctx, s, "EXPLAIN "+sent, args...), "\n")
+			if !regexp.MustCompile(c.plan).MatchString(plan) || c.plan != "" && strings.Contains(plan, "Sort") {
+				t.Errorf("the plan of %s is not %s\n%s", sent, c.plan, plan)
+			}
+		}
+	})
+}
+
+func manyUsers(n int) string {
+	var b strings.Builder
+	b.WriteString("email\n")
+	for i := range n {
+		fmt.Fprintf(&b, "many%d@example.org\n", i)
+	}
+	return b.String()
 }
 
 // TestListUsers_Locale: text is sorted by code points on a server that sorts by the rules of a language, too.

@@ -431,19 +431,7 @@ func plans(t *testing.T, ctx context.Context, s *models.Store, query string) (pl
 		args, types, literals = []any{21}, "bigint", "21"
 	}
 	if s.Dialect() == dialect.SQLite {
-		rows := must(s.QueryContext(ctx, "EXPLAIN QUERY PLAN "+query, args...))(t)
-		defer rows.Close()
-		var plan []string
-		for rows.Next() {
-			var (
-				id, parent, unused int
-				step               string
-			)
-			check(t, rows.Scan(&id, &parent, &unused, &step))
-			plan = append(plan, step)
-		}
-		check(t, rows.Err())
-		return []string{strings.Join(plan, "\n")}
+		return []string{sqlitePlan(t, ctx, s, query, args)}
 	}
 	check(t, s.InTx(ctx, func(ctx context.Context) error {
 		must(s.ExecContext(ctx, "PREPARE p ("+types+") AS "+query))(t)
@@ -455,6 +443,23 @@ func plans(t *testing.T, ctx context.Context, s *models.Store, query string) (pl
 		return nil
 	}))
 	return plans
+}
+
+func sqlitePlan(t *testing.T, ctx context.Context, s *models.Store, query string, args []any) string {
+	t.Helper()
+	rows := must(s.QueryContext(ctx, "EXPLAIN QUERY PLAN "+query, args...))(t)
+	defer rows.Close()
+	var plan []string
+	for rows.Next() {
+		var (
+			id, parent, unused int
+			step               string
+		)
+		check(t, rows.Scan(&id, &parent, &unused, &step))
+		plan = append(plan, step)
+	}
+	check(t, rows.Err())
+	return strings.Join(plan, "\n")
 }
 
 // TestListFiles_MadeUpCursor gives cursors that somebody composed who knows how, of times that no row can have.
