@@ -23,7 +23,7 @@ const methods = `
 | SignupsPerMonth (of whom the viewer may see) | no viewer | no | yes | yes | yes | yes |
 | ChangePassword | no viewer | no | yes | no | no | yes |
 | CreateFiles | no viewer | no | yes | no | yes | yes |
-| ListFiles, DeleteFiles (to others there are none) | no viewer | no | yes | hidden | yes | yes |
+| ListUsers, ListFiles, DeleteFiles (to others there are none) | no viewer | no | yes | hidden | yes | yes |
 | RevokeAllTokens, ExportSubject | no viewer | no | yes | no | yes | yes |
 | SetPassword, DeactivateUser, ReactivateUser, SoftDeleteUser, RestoreUser, AnonymizeUser, RecordLogin | no viewer | no | no | no | yes | yes |
 | ImportUsers | no viewer | no | no | no | yes | yes |
@@ -152,6 +152,13 @@ func (w *world) calls(t *testing.T, ctx context.Context) map[string]call {
 			deleted, _, err := w.DeleteFiles(ctx, id, []string{w.file.Filename})
 			return len(deleted), err
 		}},
+		"ListUsers": reads(func(ctx context.Context) (int, error) {
+			p, err := w.ListUsers(ctx, models.UserFilter{Email: email}, models.PageRequest{WithTotal: true})
+			if err != nil {
+				return 0, err
+			}
+			return *p.Total, nil
+		}),
 		"ListFiles": reads(func(ctx context.Context) (int, error) {
 			p, err := w.ListFiles(ctx, models.FileFilter{UserID: id}, models.PageRequest{})
 			if err != nil {
