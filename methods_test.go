@@ -3,6 +3,9 @@ package models_test
 import (
 	"bytes"
 	"context"
+	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +38,23 @@ func TestMethods_InReadme(t *testing.T) {
 	t.Parallel()
 	if !strings.Contains(read(t, "README.md"), methods) {
 		t.Errorf("README.md does not show this table:\n%s", methods)
+	}
+}
+
+// TestMethods_All: each method that reads or changes rows stands in the table.
+func TestMethods_All(t *testing.T) {
+	t.Parallel()
+	exempt := []string{
+		"Close", "Dialect", "InTx", "Name", "NewClaims", "Ping", // no rows
+		"Migrate", "Migrations", // for whoever runs the program
+	}
+	store, client := reflect.TypeFor[*models.Store](), reflect.TypeFor[*ent.Client]()
+	for i := range store.NumMethod() {
+		name := store.Method(i).Name
+		_, inherited := client.MethodByName(name)
+		if !inherited && !slices.Contains(exempt, name) && !regexp.MustCompile(`\b`+name+`\b`).MatchString(methods) {
+			t.Errorf("the table does not say who may call %s", name)
+		}
 	}
 }
 
