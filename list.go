@@ -2,7 +2,6 @@ package models
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -95,9 +94,10 @@ func (s *Store) ListUsers(ctx context.Context, filter UserFilter, request PageRe
 	if err != nil {
 		return nil, err
 	}
-	l := &list{dialect: s.Dialect(), name: "users", entity: "UserFilter"}
+	l := newList(s, "users", "UserFilter")
+	l.indexed = true
 	if owner != 0 {
-		l.where("id", owner, "id = ?")
+		l.where("id", "id = ", strconv.Itoa(owner), owner)
 	}
 	if viewer.DeletedIncluded(ctx) {
 		l.name += " and deleted"
@@ -140,7 +140,7 @@ func (s *Store) ListFiles(ctx context.Context, filter FileFilter, request PageRe
 	case filter.UserID < 0:
 		return nil, validation.New("FileFilter", "user_id", "must be the id of an account, or 0 for any")
 	}
-	l := &list{dialect: s.Dialect(), name: "files", entity: "FileFilter"}
+	l := newList(s, "files", "FileFilter")
 	sort := SortCreatedAt
 	switch {
 	case all && filter.UserID == 0:
@@ -150,10 +150,10 @@ func (s *Store) ListFiles(ctx context.Context, filter FileFilter, request PageRe
 		if !all {
 			owner = v.UserID
 		}
-		l.where("user_id", owner, "user_id = ?")
+		l.where("user_id", "user_id = ", strconv.Itoa(owner), owner)
 		l.indexed = true
 	default: // Those of others are not there.
-		l.where("user_id", filter.UserID, "user_id = ? AND FALSE")
+		l.where("user_id", "FALSE AND user_id = ", strconv.Itoa(filter.UserID), filter.UserID)
 	}
 	if !all {
 		l.conditions = append(l.conditions, "EXISTS (SELECT 1 FROM users WHERE id = $1 AND NOT is_deleted)")
@@ -181,6 +181,10 @@ type list struct {
 	descending bool
 	indexed    bool  // there is an index by created_at
 	err        error // the first of the filter
+}
+
+func newList(s *Store, name, filter string) *list {
+	return &list{dialect: s.Dialect(), name: name, entity: filter, conditions: make([]string, 0, 4), args: make([]any, 0, 4)}
 }
 
 // sortKey is what a list is sorted by, before the id.
@@ -243,6 +247,7 @@ func placeOfUser(sort Sort, u *ent.User) place {
 		if u.LastLoginAt != nil {
 			p.at = u.LastLoginAt.UnixMicro()
 		}
+	default: // the id alone
 	}
 	return p
 }
@@ -260,6 +265,7 @@ func placeOfFile(sort Sort, f *ent.File) place {
 		p.text = f.ContentType
 	case SortSize:
 		p.at = f.Size
+	default: // the id alone
 	}
 	return p
 }
@@ -269,10 +275,10 @@ func (l *list) arg(value any) string {
 	return "$" + strconv.Itoa(len(l.args))
 }
 
-// where adds a condition, in which the value is a question mark.
-func (l *list) where(field string, value any, condition string) {
-	l.name += fmt.Sprintf(" %s=%v", field, value)
-	l.conditions = append(l.conditions, strings.ReplaceAll(condition, "?", l.arg(value)))
+// where adds a condition that ends with a value, which text tells from others.
+func (l *list) where(field, condition, text string, value any) {
+	l.name += " " + field + "=" + text
+	l.conditions = append(l.conditions, condition+l.arg(value))
 }
 
 func (l *list) refuse(field, reason string) {
@@ -295,22 +301,22 @@ func (l *list) is(column string, value *bool) {
 
 func (l *list) between(from, before time.Time) {
 	if !from.IsZero() {
-		l.since("created_from", from, "created_at >= ?")
+		l.since("created_from", "created_at >= ", from)
 	}
 	if !before.IsZero() {
-		l.since("created_before", before, "created_at < ?")
+		l.since("created_before", "created_at < ", before)
 	}
 	if !from.IsZero() && !before.IsZero() && !from.Before(before) {
 		l.refuse("created_before", "must be later than created_from")
 	}
 }
 
-func (l *list) since(field string, at time.Time, condition string) {
+func (l *list) since(field, condition string, at time.Time) {
 	if !possible(at) {
 		l.refuse(field, "must be a time in the years 1 to 9999")
 		return
 	}
-	l.where(field, at, condition)
+	l.where(field, condition, strconv.FormatInt(at.UnixMicro(), 10), at)
 }
 
 // possible reports whether the databases take a time.
@@ -327,10 +333,10 @@ func (l *list) sizes(least int64, most *int64) {
 		l.refuse("max_size", "must not be below 0 or min_size")
 	}
 	if least > 0 {
-		l.where("min_size", least, "size >= ?")
+		l.where("min_size", "size >= ", strconv.FormatInt(least, 10), least)
 	}
 	if most != nil {
-		l.where("max_size", *most, "size <= ?")
+		l.where("max_size", "size <= ", strconv.FormatInt(*most, 10), *most)
 	}
 }
 
@@ -340,18 +346,18 @@ func (l *list) contains(field, wanted string, columns ...string) {
 	if wanted == "" || !l.searchable(field, wanted) {
 		return
 	}
-	l.name += fmt.Sprintf(" %s=%q", field, wanted)
+	l.name += " " + field + "=" + strconv.Quote(wanted)
 	patterns := []string{l.arg(pattern(l.dialect, norm.NFC.String(wanted), false, false))}
 	if apart := norm.NFD.String(wanted); !norm.NFC.IsNormalString(apart) {
 		patterns = append(patterns, l.arg(pattern(l.dialect, apart, false, false)))
 	}
-	var any []string
+	var either []string
 	for _, column := range columns {
 		for _, p := range patterns {
-			any = append(any, column+l.matches()+p)
+			either = append(either, column+l.matches()+p)
 		}
 	}
-	l.conditions = append(l.conditions, "("+strings.Join(any, " OR ")+")")
+	l.conditions = append(l.conditions, "("+strings.Join(either, " OR ")+")")
 }
 
 // kindOf lets through what is the text in a column, or begins with it if that ends in a star.
@@ -359,7 +365,7 @@ func (l *list) kindOf(column, wanted string) {
 	if wanted == "" || !l.searchable(column, wanted) {
 		return
 	}
-	l.name += fmt.Sprintf(" %s=%q", column, wanted)
+	l.name += " " + column + "=" + strconv.Quote(wanted)
 	whole, begins := strings.CutSuffix(wanted, "*")
 	l.conditions = append(l.conditions, column+l.matches()+l.arg(pattern(l.dialect, whole, true, !begins)))
 }
@@ -460,34 +466,44 @@ func (l *list) sortBy(request PageRequest, by Sort, keys map[Sort]sortKey) error
 
 // statement selects the rows of a page, and one more if there is one, in the direction of the walk.
 func (l *list) statement(selects string, w walk) string {
-	than, order := ">", ""
+	than, order := " > ", ""
 	if l.descending != w.back {
-		than, order = "<", " DESC"
+		than, order = " < ", " DESC"
 	}
-	key := l.key.expression
-	orderBy := " ORDER BY id" + order
-	if key != "" {
-		orderBy = " ORDER BY " + key + order + ", id" + order
-	}
-	conditions := strings.Join(l.conditions, " AND ")
-	if conditions == "" {
-		conditions = "TRUE"
-	}
-	selects += " WHERE " + conditions
+	var (
+		b     strings.Builder
+		key   = l.key.expression
+		write = func(parts ...string) {
+			for _, part := range parts {
+				b.WriteString(part)
+			}
+		}
+		begin = func() {
+			write(selects, " WHERE ", strings.Join(l.conditions, " AND "))
+		}
+	)
+	b.Grow(1024)
+	begin()
 	switch {
 	case !w.started:
 	case key == "":
-		selects += " AND id " + than + " " + l.arg(w.from.id)
+		write(" AND id", than, l.arg(w.from.id))
 	case l.dialect == dialect.SQLite && l.by == SortCreatedAt && l.indexed:
 		// SQLite would search the index for the times of a row value alone, and read all rows that were made at
 		// the time of the place, which may be all that a CreateFiles made.
 		at := l.arg(l.value(w.from))
-		selects += " AND " + key + " = " + at + " AND id " + than + " " + l.arg(w.from.id) +
-			" UNION ALL " + selects + " AND " + key + " " + than + " " + at
+		write(" AND ", key, " = ", at, " AND id", than, l.arg(w.from.id), " UNION ALL ")
+		begin()
+		write(" AND ", key, than, at)
 	default:
-		selects += " AND (" + key + ", id) " + than + " (" + l.arg(l.value(w.from)) + ", " + l.arg(w.from.id) + ")"
+		write(" AND (", key, ", id)", than, "(", l.arg(l.value(w.from)), ", ", l.arg(w.from.id), ")")
 	}
-	return selects + orderBy + " LIMIT " + l.arg(w.limit+1)
+	write(" ORDER BY ")
+	if key != "" {
+		write(key, order, ", ")
+	}
+	write("id", order, " LIMIT ", l.arg(w.limit+1))
+	return b.String()
 }
 
 // value is a place's as an argument.
@@ -511,14 +527,14 @@ func listPage[T any, N interface {
 	if err != nil {
 		return nil, err
 	}
-	count, filter := "SELECT count(*) FROM "+table, l.args
-	if len(l.conditions) > 0 {
-		count += " WHERE " + strings.Join(l.conditions, " AND ")
+	if len(l.conditions) == 0 {
+		l.conditions = []string{"TRUE"}
 	}
 	var (
-		query = l.statement(selects, w)
-		made  []T // by the page, which costs less than one by one
-		items = make([]N, 0, min(w.limit, DefaultPageLimit)+1)
+		filter = l.args
+		query  = l.statement(selects, w)
+		made   []T // by the page, which costs less than one by one
+		items  = make([]N, 0, min(w.limit, DefaultPageLimit)+1)
 	)
 	err = db.Read(ctx, query, l.args, func(r *row.Row) error {
 		if len(made) == 0 {
@@ -533,6 +549,7 @@ func listPage[T any, N interface {
 	p := pageOf(w, items, func(item N) place { return placeOf(l.by, item) })
 	if request.WithTotal {
 		p.Total = new(int)
+		count := "SELECT count(*) FROM " + table + " WHERE " + strings.Join(l.conditions, " AND ")
 		err = db.Read(ctx, count, filter, func(r *row.Row) (err error) {
 			*p.Total = row.Int(r.Next(), &err)
 			return err
