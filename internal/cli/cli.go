@@ -94,7 +94,7 @@ func (a *app) root(getenv func(string) string) *cobra.Command {
 		return fmt.Errorf("%s: see `%s --help`", text, cmd.CommandPath())
 	})
 	root.AddCommand(
-		a.demoCommand(), a.migrateCommand(), a.userCommand(), a.tokenCommand(), a.auditCommand(), a.purgeCommand(), a.doctorCommand(),
+		a.demoCommand(), a.migrateCommand(), a.userCommand(), a.tokenCommand(), a.auditCommand(), a.purgeCommand(), a.doctorCommand(), a.copyCommand(),
 	)
 	return root
 }
