@@ -99,6 +99,10 @@ func TestCopy(t *testing.T) {
 		if want, got := query(t, was, times), query(t, is, times); !slices.Equal(clean(got), clean(want)) {
 			t.Errorf("times are %q, want %q", got, want)
 		}
+		documents := "SELECT CAST(preferences AS text) FROM users ORDER BY id"
+		if want, got := query(t, was, documents), query(t, is, documents); from == to && !slices.Equal(got, want) {
+			t.Errorf("documents are %q, want them as they were written: %q", got, want)
+		}
 		for _, want := range []string{"9007199254740993", "12345678901234567890.5"} {
 			if got := query(t, is, "SELECT CAST(preferences AS text) FROM users WHERE id = 101"); !strings.Contains(got[0], want) {
 				t.Errorf("preferences are %s, want them to hold %s", got[0], want)
@@ -399,11 +403,20 @@ func TestCopy_LargeRows(t *testing.T) {
 		addRows(t, db, 12)
 		_, err := db.ExecContext(t.Context(), "UPDATE users SET preferences = $1 WHERE id > 2", `{"long":"`+strings.Repeat("ü", 400_000)+`"}`)
 		check(t, err)
-		mustCopy(t, source, target)
+		batches := 0
+		_, err = transfer.Copy(t.Context(), open(t, source, readOnly), open(t, target, database.Options{}), migrate.Tables, func(verb string, _, _ int64) {
+			if verb == "copied" {
+				batches++
+			}
+		})
+		check(t, err)
+		if batches < 6 {
+			t.Errorf("%d batches for ten rows of 800 kB, want two in each at most", batches)
+		}
 	})
 }
 
-// TestCopy_Rollback copies a file that is not in WAL mode.
+// TestCopy_RollbackJournal copies a file that is not in WAL mode.
 func TestCopy_RollbackJournal(t *testing.T) {
 	t.Parallel()
 	source, target := newURL(t, dialect.SQLite), newURL(t, dialect.Postgres)
