@@ -218,67 +218,65 @@ func TestCopy_LostConnection(t *testing.T) {
 	mustCopy(t, source, target)
 }
 
-// TestCopy_OtherRows refuses a target with rows that are not the source's, and writes nothing.
+// TestCopy_OtherRows refuses a target with rows that are not the source's, and writes nothing. Each change comes
+// before those that were made already.
 func TestCopy_OtherRows(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ change, want string }{
-		"changed":     {"UPDATE users SET name = 'x' WHERE id = 7", "users id 7 of %s differs in name"},
-		"time":        {"UPDATE users SET created_at = '2026-01-02 03:04:05.678902+00:00' WHERE id = 8", "users id 8 of %s differs in created_at"},
-		"null":        {"UPDATE users SET name = NULL, bio = '' WHERE id = 9", "users id 9 of %s differs in name"},
-		"missing":     {"DELETE FROM users WHERE id = 6", "users id 7 of %s comes where id 6 is missing"},
-		"beyond":      {"INSERT INTO users (id, public_id, email, hashed_password) VALUES (50, '00000000-0000-4000-8000-00000000000a', 'x', 'x')", "users id 50 of %s is not in the source"},
-		"later table": {"INSERT INTO used_password_reset_tokens (email, nonce) VALUES ('a', 'b')", "used_password_reset_tokens id 1 of %s is not in the source"},
-		"json":        {`UPDATE users SET preferences = '{"n": 9007199254740992}' WHERE id = 10`, "users id 10 of %s differs in preferences"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			across(t, func(t *testing.T, from, to string) {
-				source, target := newURL(t, from), newURL(t, to)
-				was, is := open(t, source, database.Options{}), open(t, target, database.Options{})
-				addRows(t, was, 10)
-				execute(t, was, `UPDATE users SET preferences = '{"n": 9007199254740993}' WHERE id = 10`)
-				mustCopy(t, source, target)
-				execute(t, is, "DELETE FROM files", c.change)
-				execute(t, was, "INSERT INTO blacklisted_tokens (jti, expires_at) VALUES ('a', '2026-01-02 03:04:05')")
-				_, err := transfer.Copy(t.Context(), open(t, source, readOnly), is, migrate.Tables, nil)
-				if want := fmt.Sprintf(c.want, is.Name()); !errors.Is(err, transfer.ErrDifferent) || !strings.Contains(err.Error(), want) {
-					t.Errorf("%v, want %q", err, want)
-				}
-				if got := query(t, is, "SELECT (SELECT count(*) FROM files) + (SELECT count(*) FROM blacklisted_tokens)"); got[0] != "0" {
-					t.Errorf("%v rows were written", got)
-				}
-			})
-		})
-	}
+	across(t, func(t *testing.T, from, to string) {
+		source, target := newURL(t, from), newURL(t, to)
+		was, is := open(t, source, database.Options{}), open(t, target, database.Options{})
+		addRows(t, was, 10)
+		execute(t, was, `UPDATE users SET preferences = '{"n": 9007199254740993}' WHERE id = 10`)
+		mustCopy(t, source, target)
+		execute(t, is, "DELETE FROM files")
+		execute(t, was, "INSERT INTO blacklisted_tokens (jti, expires_at) VALUES ('a', '2026-01-02 03:04:05')")
+		for _, c := range []struct{ change, want string }{
+			{"INSERT INTO used_password_reset_tokens (email, nonce) VALUES ('a', 'b')", "used_password_reset_tokens id 1 of %s is not in the source"},
+			{"INSERT INTO users (id, public_id, email, hashed_password) VALUES (50, '00000000-0000-4000-8000-00000000000a', 'x', 'x')", "users id 50 of %s is not in the source"},
+			{`UPDATE users SET preferences = '{"n": 9007199254740992}' WHERE id = 10`, "users id 10 of %s differs in preferences"},
+			{"UPDATE users SET bio = '' WHERE id = 9", "users id 9 of %s differs in bio"},
+			{"UPDATE users SET created_at = '2026-01-02 03:04:05.678902+00:00' WHERE id = 8", "users id 8 of %s differs in created_at"},
+			{"UPDATE users SET name = 'x' WHERE id = 7", "users id 7 of %s differs in name"},
+			{"DELETE FROM users WHERE id = 6", "users id 7 of %s comes where id 6 is missing"},
+		} {
+			execute(t, is, c.change)
+			_, err := transfer.Copy(t.Context(), open(t, source, readOnly), is, migrate.Tables, nil)
+			if want := fmt.Sprintf(c.want, is.Name()); !errors.Is(err, transfer.ErrDifferent) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+			if got := query(t, is, "SELECT (SELECT count(*) FROM files) + (SELECT count(*) FROM blacklisted_tokens)"); got[0] != "0" {
+				t.Errorf("after %q %v rows were written", c.change, got)
+			}
+		}
+	})
 }
 
+// TestVerify names the first row of each table that differs.
 func TestVerify(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ change, want string }{
-		"changed": {"UPDATE users SET hashed_password = 'canary' WHERE id >= 7", "users id 7 differs in hashed_password"},
-		"missing": {"DELETE FROM files WHERE id = 10", "files id 10 is missing in the target"},
-		"beyond":  {"INSERT INTO files (id, public_id, filename, content_type, user_id) VALUES (0, '00000000-0000-4000-8000-00000000000f', 'x', 'x', 1)", "files id 0 is not in the source"},
-		"size":    {"UPDATE files SET size = size - 1 WHERE id = 3", "files id 3 differs in size"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			across(t, func(t *testing.T, from, to string) {
-				source, target := newURL(t, from), newURL(t, to)
-				addRows(t, open(t, source, database.Options{}), 10)
-				mustCopy(t, source, target)
-				execute(t, open(t, target, database.Options{}), c.change)
-				report, err := transfer.Verify(t.Context(), open(t, source, readOnly), open(t, target, readOnly), migrate.Tables, nil)
-				if !errors.Is(err, transfer.ErrDifferent) || !strings.HasSuffix(err.Error(), "differ: "+c.want) {
-					t.Errorf("%v, want %q", err, c.want)
+	across(t, func(t *testing.T, from, to string) {
+		source, target := newURL(t, from), newURL(t, to)
+		addRows(t, open(t, source, database.Options{}), 10)
+		mustCopy(t, source, target)
+		is := open(t, target, database.Options{})
+		for _, c := range []struct{ change, want string }{
+			{"DELETE FROM files WHERE id = 10", "files id 10 is missing in the target"},
+			{"UPDATE files SET size = size - 1 WHERE id = 3", "files id 3 differs in size"},
+			{"INSERT INTO files (id, public_id, filename, content_type, user_id) VALUES (0, '00000000-0000-4000-8000-00000000000f', 'x', 'x', 1)", "files id 0 is not in the source"},
+			{"UPDATE users SET hashed_password = 'canary' WHERE id >= 7", "users id 7 differs in hashed_password; files id 0 is not in the source"},
+		} {
+			execute(t, is, c.change)
+			report, err := transfer.Verify(t.Context(), open(t, source, readOnly), open(t, target, readOnly), migrate.Tables, nil)
+			if !errors.Is(err, transfer.ErrDifferent) || !strings.HasSuffix(err.Error(), "differ: "+c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+			for _, table := range report.Tables {
+				if differs := strings.Contains(c.want, table.Name+" "); differs != (table.Sum != table.TargetSum) || differs != (table.Difference != nil) {
+					t.Errorf("%+v after %q", table, c.change)
 				}
-				for _, table := range report.Tables {
-					if differs := strings.HasPrefix(c.want, table.Name+" "); differs != (table.Sum != table.TargetSum) || differs != (table.Difference != nil) {
-						t.Errorf("%+v after %q", table, c.want)
-					}
-				}
-			})
-		})
-	}
+			}
+		}
+	})
 }
 
 // TestVerify_NextID finds that an id would be given again.
@@ -431,6 +429,36 @@ func TestCopy_RollbackJournal(t *testing.T) {
 	mustCopy(t, source, target)
 	if got := query(t, open(t, source, readOnly), "PRAGMA journal_mode"); got[0] != "delete" {
 		t.Errorf("the journal mode of the source is %s now", got[0])
+	}
+}
+
+// TestCopy_Encoding copies from a server's database of another encoding, and not into one.
+func TestCopy_Encoding(t *testing.T) {
+	t.Parallel()
+	source, target := newURL(t, dialect.Postgres), newURL(t, dialect.SQLite)
+	admin := open(t, source, database.Options{})
+	u, err := url.Parse(source)
+	check(t, err)
+	u.Path += "_latin1"
+	name := strings.TrimPrefix(u.Path, "/")
+	execute(t, admin, "CREATE DATABASE "+name+" ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+	t.Cleanup(func() {
+		if _, err := admin.ExecContext(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+	})
+	latin := u.String()
+	check(t, apply(latin))
+	db, err := database.Open(t.Context(), latin, database.Options{})
+	check(t, err)
+	defer db.Close()
+	if _, err := transfer.Copy(t.Context(), open(t, source, readOnly), db, migrate.Tables, nil); err == nil || !strings.Contains(err.Error(), "LATIN1: make it with `createdb --encoding UTF8") {
+		t.Errorf("into LATIN1: %v", err)
+	}
+	execute(t, db, "INSERT INTO users (public_id, email, hashed_password, name) VALUES ('00000000-0000-4000-8000-000000000001', 'x', 'x', 'Zoë')")
+	mustCopy(t, latin, target)
+	if got := query(t, open(t, target, readOnly), "SELECT name FROM users"); got[0] != "Zoë" {
+		t.Errorf("the name is %q", got[0])
 	}
 }
 
