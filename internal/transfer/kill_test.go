@@ -62,12 +62,13 @@ func helper(t *testing.T, from, to string, statement int64, after time.Duration)
 	out, err := cmd.StdoutPipe()
 	check(t, err)
 	check(t, cmd.Start())
+	kill := time.NewTimer(0)
+	defer func() { kill.Stop() }()
 	var all strings.Builder
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		all.WriteString(lines.Text() + "\n")
 		if after > 0 && lines.Text() == "ready" { // What the test prints comes first.
-			kill := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
-			defer kill.Stop()
+			kill = time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
 		}
 	}
 	err = cmd.Wait()
@@ -100,7 +101,7 @@ func TestCopy_Killed(t *testing.T) {
 		want := mustCopy(t, source, whole)
 
 		target := newURL(t, to)
-		deaths, last := 0, ""
+		deaths := 0
 		states := make(map[string]bool)
 		for round := range rounds {
 			var killed bool
@@ -112,7 +113,7 @@ func TestCopy_Killed(t *testing.T) {
 			if killed {
 				deaths++
 			}
-			last = there(t, target)
+			last := there(t, target)
 			states[last] = true
 			if last == there(t, whole) { // Another one from the beginning.
 				target = newURL(t, to)

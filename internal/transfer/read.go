@@ -55,7 +55,11 @@ func snapshot(ctx context.Context, db *database.DB) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &state{tx.(querier), db, tx.Rollback}, nil
+	on, ok := tx.(querier)
+	if !ok {
+		return nil, errors.Join(errors.New("a transaction answers no queries"), tx.Rollback())
+	}
+	return &state{on, db, tx.Rollback}, nil
 }
 
 // number answers a query for one number, NULL being 0.

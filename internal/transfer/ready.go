@@ -144,7 +144,7 @@ func columns(ctx context.Context, db *database.DB, table string) (names []string
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
+	defer func() { err = errors.Join(err, rows.Err(), rows.Close()) }()
 	return rows.Columns()
 }
 

@@ -287,7 +287,8 @@ func (k kind) canonical(value string) (string, error) {
 }
 
 // appendDocument writes JSON without white space, the keys of objects sorted, of those that are there twice
-// the last, and numbers as decimalOf has them.
+// the last, and numbers as decimalOf has them. The halves of surrogate pairs, which SQLite alone keeps, are
+// moved as they are but compared as one character.
 func appendDocument(out []byte, value any) ([]byte, error) {
 	var err error
 	switch value := value.(type) {

@@ -370,6 +370,7 @@ func TestCopy_Refused(t *testing.T) {
 		"null time":      {dialect.SQLite, dialect.Postgres, ignoring(`UPDATE users SET deleted_at = 'canary' WHERE id = 5`), "deleted_at of id 5 is no time", 0},
 		"number of text": {dialect.SQLite, dialect.Postgres, ignoring(`UPDATE files SET size = 'canary' WHERE id = 5`), "size of id 5 is no whole number", 3000},
 		"uuid":           {dialect.SQLite, dialect.Postgres, []string{`UPDATE users SET public_id = '--------------------------------0000' WHERE FALSE`, `UPDATE users SET public_id = '0000000-0000-0000-0000-000000000canary' WHERE FALSE`, `UPDATE users SET public_id = '-0000000-0000-0000-0000-000000000000' WHERE id = 7`}, "public_id of id 7 is no UUID", 0},
+		"nanoseconds":    {dialect.SQLite, dialect.Postgres, ignoring(`UPDATE users SET deleted_at = '2026-01-02 03:04:05.1234567+00:00' WHERE id = 5`), "deleted_at of id 5 is no time", 0},
 		"infinity":       {dialect.Postgres, dialect.SQLite, []string{`UPDATE users SET deleted_at = 'infinity' WHERE id = 5`}, "deleted_at of id 5 is no time", 0},
 		"before Christ":  {dialect.Postgres, dialect.SQLite, []string{`UPDATE users SET deleted_at = '0044-03-15 12:00:00 BC' WHERE id = 5`}, "deleted_at of id 5 is no time", 0},
 		"year 10000":     {dialect.Postgres, dialect.SQLite, []string{`UPDATE users SET deleted_at = '10000-01-01' WHERE id = 5`}, "deleted_at of id 5 is no time", 0},
