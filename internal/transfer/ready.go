@@ -140,7 +140,7 @@ func checkTables(ctx context.Context, db *database.DB, tables []*schema.Table) e
 }
 
 func columns(ctx context.Context, db *database.DB, table string) (names []string, err error) {
-	rows, err := db.QueryContext(ctx, fmt.Sprintf("SELECT * FROM %q LIMIT 0", table))
+	rows, err := db.QueryContext(ctx, fmt.Sprintf("SELECT * FROM %q LIMIT 0", table)) //nolint:unqueryvet // It is asked which there are.
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package transfer_test
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"maps"
@@ -402,17 +403,31 @@ func TestCopy_LargeRows(t *testing.T) {
 		addRows(t, db, 12)
 		_, err := db.ExecContext(t.Context(), "UPDATE users SET preferences = $1 WHERE id > 2", `{"long":"`+strings.Repeat("ü", 400_000)+`"}`)
 		check(t, err)
-		batches := 0
-		_, err = transfer.Copy(t.Context(), open(t, source, readOnly), open(t, target, database.Options{}), migrate.Tables, func(verb string, _, _ int64) {
+		asked, batches := int64(0), 0 // rows beyond the first batch
+		counting := database.Options{ReadOnly: true, Before: func(statement string, args []driver.NamedValue) {
+			if after, ok := firstID(statement, args); ok && after > 2 {
+				asked = max(asked, args[1].Value.(int64))
+			}
+		}}
+		_, err = transfer.Copy(t.Context(), open(t, source, counting), open(t, target, database.Options{}), migrate.Tables, func(verb string, _, _ int64) {
 			if verb == "copied" {
 				batches++
 			}
 		})
 		check(t, err)
-		if batches < 6 {
-			t.Errorf("%d batches for ten rows of 800 kB, want two in each at most", batches)
+		if batches < 6 || asked != 1 {
+			t.Errorf("%d batches for ten rows of 800 kB, and %d rows asked for at once; want two in each at most, and one", batches, asked)
 		}
 	})
+}
+
+// firstID is the id after which a statement reads users.
+func firstID(statement string, args []driver.NamedValue) (id int64, ok bool) {
+	if !strings.Contains(statement, `FROM "users"`) || len(args) != 2 {
+		return 0, false
+	}
+	id, ok = args[0].Value.(int64)
+	return id, ok
 }
 
 // TestCopy_RollbackJournal copies a file that is not in WAL mode.
