@@ -261,9 +261,11 @@ func TestVerify(t *testing.T) {
 		mustCopy(t, source, target)
 		is := open(t, target, database.Options{})
 		for _, c := range []struct{ change, want string }{
+			{"UPDATE files SET filename = filename || 'a', content_type = 'pplication/pdf' WHERE id = 10", "files id 10 differs in filename"},
 			{"DELETE FROM files WHERE id = 10", "files id 10 is missing in the target"},
 			{"UPDATE files SET size = size - 1 WHERE id = 3", "files id 3 differs in size"},
 			{"INSERT INTO files (id, public_id, filename, content_type, user_id) VALUES (0, '00000000-0000-4000-8000-00000000000f', 'x', 'x', 1)", "files id 0 is not in the source"},
+			{"UPDATE users SET bio = '' WHERE id = 9", "users id 9 differs in bio; files id 0 is not in the source"},
 			{"UPDATE users SET hashed_password = 'canary' WHERE id >= 7", "users id 7 differs in hashed_password; files id 0 is not in the source"},
 		} {
 			execute(t, is, c.change)
@@ -372,6 +374,7 @@ func TestCopy_Refused(t *testing.T) {
 		"number of text": {dialect.SQLite, dialect.Postgres, ignoring(`UPDATE files SET size = 'canary' WHERE id = 5`), "size of id 5 is no whole number", 3000},
 		"uuid":           {dialect.SQLite, dialect.Postgres, []string{`UPDATE users SET public_id = '--------------------------------0000' WHERE FALSE`, `UPDATE users SET public_id = '0000000-0000-0000-0000-000000000canary' WHERE FALSE`, `UPDATE users SET public_id = '-0000000-0000-0000-0000-000000000000' WHERE id = 7`}, "public_id of id 7 is no UUID", 0},
 		"nanoseconds":    {dialect.SQLite, dialect.Postgres, ignoring(`UPDATE users SET deleted_at = '2026-01-02 03:04:05.1234567+00:00' WHERE id = 5`), "deleted_at of id 5 is no time", 0},
+		"year 0":         {dialect.SQLite, dialect.Postgres, []string{`UPDATE users SET deleted_at = '0000-01-02 03:04:05' WHERE id = 5`}, "deleted_at of id 5 is no time", 0},
 		"infinity":       {dialect.Postgres, dialect.SQLite, []string{`UPDATE users SET deleted_at = 'infinity' WHERE id = 5`}, "deleted_at of id 5 is no time", 0},
 		"before Christ":  {dialect.Postgres, dialect.SQLite, []string{`UPDATE users SET deleted_at = '0044-03-15 12:00:00 BC' WHERE id = 5`}, "deleted_at of id 5 is no time", 0},
 		"year 10000":     {dialect.Postgres, dialect.SQLite, []string{`UPDATE users SET deleted_at = '10000-01-01' WHERE id = 5`}, "deleted_at of id 5 is no time", 0},
