@@ -148,7 +148,7 @@ type copiedTable struct {
 	Sum    string `json:"checksum"`
 	Other  string `json:"target_checksum"`
 	Equal  bool   `json:"equal"`
-	ID     int64  `json:"first_difference,omitempty"`
+	ID     *int64 `json:"first_difference,omitempty"`
 	What   string `json:"difference,omitempty"`
 }
 
@@ -159,7 +159,7 @@ func (a *app) printCopy(from, to *database.DB, report *transfer.Report) error {
 		for i, t := range report.Tables {
 			tables[i] = copiedTable{Table: t.Name, Rows: t.Rows, Target: t.Found, Copied: t.Copied, Sum: t.Sum, Other: t.TargetSum, Equal: t.Difference == nil}
 			if t.Difference != nil {
-				tables[i].ID, tables[i].What = t.Difference.ID, t.Difference.What
+				tables[i].ID, tables[i].What = &t.Difference.ID, t.Difference.What
 			}
 		}
 		return a.printJSON(struct {
@@ -186,7 +186,7 @@ func (a *app) previewCopy(ctx context.Context, source, target *database.DB, name
 	report, err := transfer.Preview(ctx, source, target, migrate.Tables, show)
 	wipe()
 	if err != nil {
-		return err
+		return cmp.Or(context.Cause(ctx), err)
 	}
 	type row struct {
 		Table string `json:"table"`

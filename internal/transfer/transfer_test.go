@@ -481,6 +481,39 @@ func TestCopy_Encoding(t *testing.T) {
 	}
 }
 
+// TestCopy_ReadingRole copies as somebody who may only read.
+func TestCopy_ReadingRole(t *testing.T) {
+	t.Parallel()
+	source, target := newURL(t, dialect.Postgres), newURL(t, dialect.SQLite)
+	admin := open(t, source, database.Options{})
+	addRows(t, admin, 3)
+	u, err := url.Parse(source)
+	check(t, err)
+	role := "reader_" + strings.TrimPrefix(u.Path, "/")
+	execute(t, admin, "CREATE ROLE "+role+" LOGIN PASSWORD 'reader'", "GRANT USAGE ON SCHEMA public TO "+role, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO "+role)
+	t.Cleanup(func() {
+		for _, statement := range []string{"DROP OWNED BY " + role, "DROP ROLE " + role} {
+			if _, err := admin.ExecContext(context.Background(), statement); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	u.User = url.UserPassword(role, "reader")
+	db := open(t, u.String(), readOnly)
+	to := open(t, target, database.Options{})
+	if _, err := transfer.Copy(t.Context(), db, to, migrate.Tables, nil); err == nil || !strings.Contains(err.Error(), "audit_logs_id_seq") {
+		t.Errorf("without its sequences: %v", err)
+	}
+	execute(t, admin, "GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO "+role)
+	check(t, transfer.Ready(t.Context(), db, migrate.Tables))
+	if err := transfer.Distinct(t.Context(), db, admin); !errors.Is(err, transfer.ErrSame) {
+		t.Errorf("%v, want ErrSame", err)
+	}
+	if _, err := transfer.Copy(t.Context(), db, to, migrate.Tables, nil); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestCopy_NewTable copies tables and columns that the schema may get, and refuses what it does not know.
 func TestCopy_NewTable(t *testing.T) {
 	t.Parallel()
