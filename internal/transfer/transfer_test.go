@@ -397,6 +397,24 @@ func TestCopy_Refused(t *testing.T) {
 	}
 }
 
+// TestCopy_OtherTimes gives times that raw hands wrote past the checks of SQLite their one form.
+func TestCopy_OtherTimes(t *testing.T) {
+	t.Parallel()
+	for _, to := range []string{dialect.SQLite, dialect.Postgres} {
+		source, target := newURL(t, dialect.SQLite), newURL(t, to)
+		db := open(t, source, database.Options{})
+		addRows(t, db, 4)
+		execute(t, db, "PRAGMA ignore_check_constraints = 1",
+			"UPDATE users SET created_at = '2026-01-02 08:34:05.500000+05:30' WHERE id = 1", "UPDATE users SET created_at = '2026-01-02T03:04:05.5Z' WHERE id = 2",
+			"UPDATE users SET created_at = '2026-01-02T08:34:05.5+05:30' WHERE id = 3", "UPDATE users SET created_at = '2026-01-02 03:04:05.5' WHERE id = 4",
+			"PRAGMA ignore_check_constraints = 0")
+		mustCopy(t, source, target)
+		if got := query(t, open(t, target, readOnly), "SELECT count(*) FROM users WHERE created_at = '2026-01-02 03:04:05.500000+00:00'"); got[0] != "4" {
+			t.Errorf("%s: %s times are right, want 4", to, got[0])
+		}
+	}
+}
+
 // TestCopy_LargeRows copies documents of which few fit into a batch.
 func TestCopy_LargeRows(t *testing.T) {
 	t.Parallel()
