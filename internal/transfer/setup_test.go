@@ -2,6 +2,8 @@ package transfer_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -49,7 +51,10 @@ func long() bool { return os.Getenv("REVIEWPOINT_TEST_LONG") == "1" }
 func newURL(t testing.TB, name string) string {
 	t.Helper()
 	if name == dialect.Postgres {
-		return dbtest.PostgresFrom(t, "transfer", apply)
+		sum, err := migrations.FS.ReadFile("postgres/atlas.sum")
+		check(t, err)
+		hash := sha256.Sum256(sum)
+		return dbtest.PostgresFrom(t, hex.EncodeToString(hash[:8]), apply) // as the tests of the client
 	}
 	url := "sqlite://" + filepath.Join(t.TempDir(), "test.db") + "?busy_timeout=2m&synchronous=normal"
 	check(t, apply(url))
