@@ -95,7 +95,7 @@ func (a *app) root(getenv func(string) string) *cobra.Command {
 	})
 	root.AddCommand(
 		a.demoCommand(), a.migrateCommand(), a.userCommand(), a.fileCommand(), a.tokenCommand(), a.auditCommand(), a.purgeCommand(), a.doctorCommand(),
-		a.erdCommand(),
+		a.erdCommand(), a.copyCommand(),
 	)
 	return root
 }
