@@ -142,7 +142,8 @@ func (a *app) root() *cobra.Command {
 		return fmt.Errorf("%s: see `%s --help`", text, cmd.CommandPath())
 	})
 	root.AddCommand(
-		a.demoCommand(), a.migrateCommand(), a.userCommand(), a.tokenCommand(), a.auditCommand(), a.purgeCommand(), a.doctorCommand(),
+		a.demoCommand(), a.migrateCommand(), a.userCommand(), a.fileCommand(), a.tokenCommand(), a.auditCommand(), a.purgeCommand(), a.doctorCommand(),
+		a.erdCommand(),
 	)
 	root.AddCommand(a.completionCommand())
 	inGroups(root, groups)

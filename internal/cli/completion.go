@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -68,10 +69,12 @@ func (a *app) completeVersions(command *cobra.Command, flag string) {
 	})
 }
 
+var fileArgument = regexp.MustCompile(`\bFILE\b`)
+
 // completeNothingElse keeps the shell from completing files where none belong: for an argument that is no
 // FILE, and for a flag whose value is neither a file nor a folder.
 func completeNothingElse(command *cobra.Command) {
-	if command.ValidArgs == nil && command.ValidArgsFunction == nil && !strings.Contains(command.Use, "FILE") {
+	if command.ValidArgs == nil && command.ValidArgsFunction == nil && !fileArgument.MatchString(command.Use) {
 		command.ValidArgsFunction = cobra.NoFileCompletions
 	}
 	command.NonInheritedFlags().VisitAll(func(f *pflag.Flag) {

@@ -57,7 +57,7 @@ func lookAtFlag(t *testing.T, path string, f *pflag.Flag) {
 		t.Errorf("%s: --%s takes no value, and has the name %q for it", path, f.Name, f.Usage)
 	case f.Value.Type() != "bool" && quoted != 2:
 		t.Errorf("%s: --%s has no name for its value in backquotes: %q", path, f.Name, f.Usage)
-	case slices.Contains([]string{"int", "duration"}, f.Value.Type()) && (f.DefValue == "0" || f.DefValue == "0s") && !strings.Contains(f.Usage, "default"):
+	case slices.Contains([]string{"int", "int64", "duration"}, f.Value.Type()) && (f.DefValue == "0" || f.DefValue == "0s") && !strings.Contains(f.Usage, "default"):
 		t.Errorf("%s: --%s does not say its default: %q", path, f.Name, f.Usage)
 	}
 }
