@@ -177,7 +177,7 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 
 // checkURL refuses what is no URL of the environment, by the name of the variable.
 func (a *app) checkURL() error {
-	if a.urlVariable == "" {
+	if a.urlVariable == "" || a.url != a.getenv(a.urlVariable) { // A command may have URLs of its own.
 		return nil
 	}
 	if err := database.CheckURL(a.url); err != nil {
