@@ -42,7 +42,8 @@ It needs no database, and opens none.`,
 			return nil
 		},
 	}
-	command.Flags().StringVar(&format, "format", "mermaid", "mermaid, svg or html")
+	command.Flags().StringVar(&format, "format", "mermaid", "draw it in this `format`: mermaid, svg or html")
+	oneOf(command, "format", "mermaid", "svg", "html")
 	command.Flags().StringVar(&out, "out", "", "the `file` to write, or to replace, in place of standard output")
 	return command
 }

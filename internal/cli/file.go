@@ -16,11 +16,11 @@ import (
 
 func (a *app) fileCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "file",
-		Short: "Look after the records of files",
-		Long:  "Look after the records of files; their bytes are kept elsewhere. USER is an id or an address.",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:     "file",
+		Short:   "Look after the records of files",
+		Long:    "Look after the records of files; their bytes are kept elsewhere. USER is an id or an address.",
+		Example: "  reviewpoint file list --user ada@example.org",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	command.AddCommand(a.fileListCommand(), a.fileAddCommand(), a.fileDeleteCommand())
 	return command
@@ -65,7 +65,7 @@ func (a *app) fileListCommand() *cobra.Command {
 	command.Flags().StringVar(&who, "user", "", "of this `USER` alone")
 	command.Flags().StringVar(&filter.Filename, "name", "", "with this `text` in the name, in either case")
 	command.Flags().StringVar(&filter.ContentType, "type", "", "of this content `type`, or of all that begin alike: 'image/*'")
-	command.Flags().Int64Var(&filter.MinSize, "min-size", 0, "of at least so many `bytes`")
+	command.Flags().Int64Var(&filter.MinSize, "min-size", 0, "of at least so many `bytes` (default any)")
 	command.Flags().Int64Var(&most, "max-size", 0, "of at most so many `bytes` (default any)")
 	l.flags(command, models.SortID, models.SortCreatedAt, models.SortUpdatedAt, models.SortFilename, models.SortContentType, models.SortSize)
 	return command
@@ -106,7 +106,7 @@ func (a *app) fileAddCommand() *cobra.Command {
 	}
 	command.Flags().StringVar(&who, "user", "", "its owner, a `USER`")
 	command.Flags().StringVar(&file.ContentType, "type", "application/octet-stream", "its content `type`")
-	command.Flags().Int64Var(&file.Size, "size", 0, "its `bytes`")
+	command.Flags().Int64Var(&file.Size, "size", 0, "its `bytes` (default 0)")
 	return command
 }
 

@@ -25,6 +25,7 @@ type listing struct {
 func (l *listing) flags(command *cobra.Command, sorts ...models.Sort) {
 	l.sorts = sorts
 	command.Flags().StringVar(&l.sort, "sort", string(sorts[0]), "sort by this `column`: "+l.columns())
+	oneOf(command, "sort", strings.Split(l.columns(), ", ")...)
 	command.Flags().BoolVar(&l.descending, "desc", false, "the other way round: newest or largest first")
 	command.Flags().IntVar(&l.limit, "limit", 50, "at most `N` rows; 0 for all")
 	command.Flags().StringVar(&l.since, "since", "", "made at or after this `time`: 2026-11-23, 2026-11-23T15:04:05Z, or 24h for a day ago; in UTC")

@@ -23,11 +23,11 @@ import (
 
 func (a *app) userCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "user",
-		Short: "Look after accounts",
-		Long:  "Look after accounts. USER is an id or an address; a deleted account is found by its id alone.",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:     "user",
+		Short:   "Look after accounts",
+		Long:    "Look after accounts. USER is an id or an address; a deleted account is found by its id alone.",
+		Example: "  reviewpoint user list\n  reviewpoint user show ada@example.org",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	command.AddCommand(
 		a.userAddCommand(), a.userListCommand(), a.userShowCommand(), a.userPasswdCommand(),
@@ -142,7 +142,7 @@ func (a *app) userAddCommand() *cobra.Command {
 	}
 	add.Flags().StringVar(&name, "name", "", "the person's `name`")
 	add.Flags().BoolVar(&admin, "admin", false, "make the account an administrator's")
-	add.Flags().BoolVar(&noPassword, "no-password", false, "nobody can sign in to it until `reviewpoint user passwd`")
+	add.Flags().BoolVar(&noPassword, "no-password", false, "nobody can sign in to it until it is given a password by user passwd")
 	return add
 }
 
