@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/reviewpoint/models/internal/clock"
@@ -46,7 +47,11 @@ func (p *progress) wipe() {
 }
 
 func progressLine(verb string, rows, done, total int64, elapsed time.Duration) string {
-	line := fmt.Sprintf("%d rows %s", rows, verb)
+	line := strconv.FormatInt(rows, 10)
+	if done == rows && total > 0 { // The unit is rows.
+		line += " of " + strconv.FormatInt(total, 10)
+	}
+	line += " rows " + verb
 	if elapsed < time.Second || done <= 0 {
 		return line // A rate would be a guess.
 	}

@@ -13,7 +13,7 @@ func TestProgressLine(t *testing.T) {
 		want              string
 	}{
 		{0, 0, 0, 0, "0 rows read"},
-		{500, 500, 1000, time.Second / 2, "500 rows read"},
+		{500, 500, 1000, time.Second / 2, "500 of 1000 rows read"},
 		{500, 0, 1000, 9 * time.Second, "500 rows read"},
 		{500, 500, 0, 2 * time.Second, "500 rows read, 250/s"},
 		{500, 1, 4, 2 * time.Second, "500 rows read, 250/s, 6s left"},
