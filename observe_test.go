@@ -598,7 +598,9 @@ func (panickingMeter) Float64Histogram(string, ...metric.Float64HistogramOption)
 
 type panickingHistogram struct{ metricnoop.Float64Histogram }
 
-func (panickingHistogram) Record(context.Context, float64, ...metric.RecordOption) { panic("histogram") }
+func (panickingHistogram) Record(context.Context, float64, ...metric.RecordOption) {
+	panic("histogram")
+}
 
 func TestTelemetry_Options(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -139,7 +140,7 @@ func (o *observer) summary(query string) *summary {
 	s.start = []trace.SpanStartOption{
 		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(s.attributes...), trace.WithAttributes(semconv.DBQuerySummary(s.name)),
 	}
-	s.ok = metric.WithAttributeSet(attribute.NewSet(s.attributes...))
+	s.ok = metric.WithAttributeSet(attribute.NewSet(slices.Clone(s.attributes)...))
 	if len(query) <= maxSummaryLength {
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -181,22 +182,28 @@ func (o *observer) begin(ctx context.Context, query string) *observation {
 	if o == nil {
 		return nil
 	}
-	return o.beginAt(ctx, query, time.Now())
+	seen := o.observation(ctx, query, time.Now())
+	seen.trace(seen.start...)
+	return seen
 }
 
-func (o *observer) beginAt(ctx context.Context, query string, began time.Time) (begun *observation) {
-	defer forgive()
-	seen := &observation{summary: o.summary(query), observer: o, ctx: ctx, query: query, began: began}
-	if o.tracer != nil {
-		seen.ctx, seen.span = o.tracer.Start(ctx, seen.name, append(seen.start[:len(seen.start):len(seen.start)], trace.WithTimestamp(began))...)
+func (o *observer) observation(ctx context.Context, query string, began time.Time) *observation {
+	return &observation{summary: o.summary(query), observer: o, ctx: ctx, query: query, began: began}
+}
+
+func (seen *observation) trace(start ...trace.SpanStartOption) {
+	if tracer := seen.observer.tracer; tracer != nil {
+		defer forgive()
+		seen.ctx, seen.span = tracer.Start(seen.ctx, seen.name, start...)
 	}
-	return seen
 }
 
 // refused tells of a statement that waited since began for a connection, and got none.
 func (o *observer) refused(ctx context.Context, query string, began time.Time, err error) error {
 	if o != nil {
-		o.beginAt(ctx, query, began).end(err)
+		seen := o.observation(ctx, query, began)
+		seen.trace(append(slices.Clone(seen.start), trace.WithTimestamp(began))...)
+		seen.end(err)
 	}
 	return err
 }
@@ -260,7 +267,7 @@ func (seen *observation) end(err error) {
 		seen.rows = -1
 	}
 	if seen.span != nil {
-		defer seen.span.End(trace.WithTimestamp(seen.began.Add(took)))
+		defer seen.span.End()
 		seen.tellSpan()
 	}
 	if o.duration != nil {
