@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -38,8 +39,9 @@ type observed struct {
 }
 
 type lockedBuffer struct {
-	mu sync.Mutex
 	bytes.Buffer
+
+	mu sync.Mutex
 }
 
 func (b *lockedBuffer) Write(p []byte) (int, error) {
@@ -342,11 +344,14 @@ func TestTelemetry_Outcome(t *testing.T) {
 
 		ended, end := context.WithCancel(ctx)
 		rows := must(s.QueryContext(ended, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT i, email FROM n, users"))(t)
+		defer rows.Close()
 		rows.Next()
 		end()
 		for rows.Next() {
 		}
-		rows.Close()
+		if err := rows.Err(); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
 		outcome("SELECT", "canceled", "")
 	})
 }
@@ -383,12 +388,14 @@ func TestTelemetry_OutcomeOfWaiting(t *testing.T) {
 	}))
 
 	rows := must(s.QueryContext(ctx, "SELECT id FROM users UNION SELECT 2"))(t) // holds the only reader
+	defer rows.Close()
 	rows.Next()
 	waiting, end := context.WithCancel(ctx)
 	answered := make(chan error, 1)
 	go func() { _, err := s.UserByID(waiting, 1); answered <- err }()
 	pending := attribute.NewSet(attribute.String("db.client.connection.pool.name", "reviewpoint readers"))
 	for value(o.metrics(t)["db.client.connection.pending_requests"], pending) == 0 {
+		runtime.Gosched()
 	}
 	end()
 	if err := <-answered; !errors.Is(err, context.Canceled) {
@@ -401,7 +408,7 @@ func TestTelemetry_OutcomeOfWaiting(t *testing.T) {
 	if n := value(o.metrics(t)["db.client.connection.count"], used); n != 1 {
 		t.Errorf("%d readers are used, want 1", n)
 	}
-	rows.Close()
+	check(t, errors.Join(rows.Err(), rows.Close()))
 	if n := value(o.metrics(t)["db.client.connection.pending_requests"], pending); n != 0 {
 		t.Errorf("%d wait, want none", n)
 	}

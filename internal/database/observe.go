@@ -132,7 +132,7 @@ func (o *observer) summary(query string) *summary {
 	s := &summary{}
 	s.operation, s.table = summarize(query, o.tables)
 	s.name = s.operation
-	s.attributes = append(o.common[:len(o.common):len(o.common)], semconv.DBOperationName(s.operation))
+	s.attributes = slices.Concat(o.common, []attribute.KeyValue{semconv.DBOperationName(s.operation)})
 	if s.table != "" {
 		s.name += " " + s.table
 		s.attributes = append(s.attributes, semconv.DBCollectionName(s.table))
@@ -194,7 +194,7 @@ func (o *observer) observation(ctx context.Context, query string, began time.Tim
 func (seen *observation) trace(start ...trace.SpanStartOption) {
 	if tracer := seen.observer.tracer; tracer != nil {
 		defer forgive()
-		seen.ctx, seen.span = tracer.Start(seen.ctx, seen.name, start...)
+		seen.ctx, seen.span = tracer.Start(seen.ctx, seen.name, start...) //nolint:spancheck // It ends with the observation.
 	}
 }
 
@@ -296,7 +296,7 @@ func (seen *observation) tellSpan() {
 func (seen *observation) measure(o *observer, took time.Duration) {
 	attributes := seen.ok
 	if seen.err != nil {
-		attributes = metric.WithAttributes(append(seen.attributes[:len(seen.attributes):len(seen.attributes)], failure(seen.err)...)...)
+		attributes = metric.WithAttributes(slices.Concat(seen.attributes, failure(seen.err))...)
 	}
 	o.duration.Record(seen.ctx, took.Seconds(), attributes)
 	switch {
@@ -418,7 +418,7 @@ func (db *DB) observePools(meters metric.MeterProvider, common []attribute.KeyVa
 	}
 	observe := func(to metric.Observer, pool *stdsql.DB, name string, waiting int64) {
 		stats := pool.Stats()
-		in := append(common[:len(common):len(common)], semconv.DBClientConnectionPoolName(name))
+		in := slices.Concat(common, []attribute.KeyValue{semconv.DBClientConnectionPoolName(name)})
 		to.ObserveInt64(counts, int64(stats.Idle), metric.WithAttributes(in...), metric.WithAttributes(semconv.DBClientConnectionStateIdle))
 		to.ObserveInt64(counts, int64(stats.InUse), metric.WithAttributes(in...), metric.WithAttributes(semconv.DBClientConnectionStateUsed))
 		to.ObserveInt64(mosts, int64(stats.MaxOpenConnections), metric.WithAttributes(in...))

@@ -1,6 +1,9 @@
 package database
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 const (
 	otherOperation = "OTHER"
@@ -91,7 +94,7 @@ func redact(query string, sqlite bool) string {
 // double quotes for a string when there is no such name.
 func isName(text string, sqlite bool) bool {
 	name, closed := strings.CutSuffix(text[1:], text[:1])
-	return closed && !(sqlite && text[0] == '"') && strings.IndexFunc(name, func(r rune) bool { return r > '~' || !isWordByte(byte(r)) }) < 0
+	return closed && !(sqlite && text[0] == '"') && !slices.ContainsFunc([]byte(name), func(c byte) bool { return c > '~' || !isWordByte(c) })
 }
 
 // unclear reports whether the databases read on in different ways after text: SQLite has names in brackets, and
@@ -142,10 +145,10 @@ func (s *scanner) next() token {
 	case c == '/' && s.at('*'):
 		s.skip("*/")
 		return uncertain
-	case c == '$' && !(s.end < len(s.text) && isDigit(s.text[s.end])): // $tag$ a string $tag$
-		return uncertain
 	case c == '$', c == '?': // with its number
-		s.while(isDigit)
+		if s.while(isDigit); c == '$' && s.end == s.start+1 { // $tag$ a string $tag$
+			return uncertain
+		}
 		return symbol
 	case isDigit(c):
 		s.while(func(c byte) bool { return isWordByte(c) || c == '.' })
