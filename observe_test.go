@@ -352,6 +352,7 @@ func TestTelemetry_Outcome(t *testing.T) {
 		if err := rows.Err(); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
+		rows.Close() // Else database/sql does so in the background.
 		outcome("SELECT", "canceled", "")
 	})
 }

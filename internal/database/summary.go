@@ -94,7 +94,7 @@ func redact(query string, sqlite bool) string {
 // double quotes for a string when there is no such name.
 func isName(text string, sqlite bool) bool {
 	name, closed := strings.CutSuffix(text[1:], text[:1])
-	return closed && !(sqlite && text[0] == '"') && !slices.ContainsFunc([]byte(name), func(c byte) bool { return c > '~' || !isWordByte(c) })
+	return closed && (text[0] != '"' || !sqlite) && !slices.ContainsFunc([]byte(name), func(c byte) bool { return c > '~' || !isWordByte(c) })
 }
 
 // unclear reports whether the databases read on in different ways after text: SQLite has names in brackets, and
