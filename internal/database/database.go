@@ -65,6 +65,10 @@ func Open(ctx context.Context, url string, opts Options) (*DB, error) {
 		return nil, fmt.Errorf("the number of connections must be positive, not %d", opts.MaxConns)
 	}
 	t.readOnly = t.readOnly || opts.ReadOnly
+	t.existing = opts.Existing || t.readOnly
+	if opts.LockTimeout > 0 {
+		t.busyTimeout = opts.LockTimeout
+	}
 	if opts.observer, err = newObserver(t, opts.Telemetry); err != nil {
 		return nil, err
 	}
