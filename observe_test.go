@@ -525,6 +525,7 @@ func TestTelemetry_Close(t *testing.T) {
 			t.Errorf("there may be %d connections", most)
 		}
 		check(t, s.Close())
+		check(t, s.Close())
 		for name, data := range o.metrics(t) {
 			if strings.HasPrefix(name, "db.client.connection.") && value(data, attribute.NewSet()) >= 0 {
 				t.Errorf("%s is still told: %+v", name, data)
