@@ -3,9 +3,6 @@ package models
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/reviewpoint/models/ent"
@@ -104,12 +101,15 @@ func Open(ctx context.Context, url string, opts ...Option) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.database.Telemetry, err = o.telemetry(); err != nil {
+		return nil, err
+	}
 	db, err := database.Open(ctx, url, o.database)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{
-		Client: ent.NewClient(ent.Driver(db), ent.Log(logStatement)),
+		Client: ent.NewClient(ent.Driver(db), ent.Log(logStatement(o.database.Telemetry.Logger))),
 		db:     db, now: o.now, passwords: hasher, maxPassword: o.maxPassword,
 	}
 	s.Use(func(next ent.Mutator) ent.Mutator {
@@ -132,12 +132,6 @@ func (s *Store) withClock(ctx context.Context) context.Context {
 
 // moment is the store's time.
 func (s *Store) moment(ctx context.Context) time.Time { return clock.Now(s.withClock(ctx)) }
-
-// logStatement is where Debug writes: the statement, less its arguments.
-func logStatement(line ...any) {
-	text, _, _ := strings.Cut(fmt.Sprint(line...), " args=")
-	slog.Info(text) //nolint:sloglint // Debug has no logger of its own; ent writes to the default one too.
-}
 
 // Close closes every connection, after the queries that are running.
 func (s *Store) Close() error { return s.db.Close() }

@@ -31,6 +31,7 @@ type connector struct {
 	// lib/pq begins every transaction READ WRITE, whatever default_transaction_read_only says, unless it is told otherwise.
 	readOnly bool
 	before   func(query string, args []driver.NamedValue) // may be nil
+	observer *observer
 	connect  func(context.Context, *conn) (driver.Conn, error)
 	driver   driver.Driver
 
@@ -43,7 +44,7 @@ type connector struct {
 func (c *connector) Driver() driver.Driver { return c.driver }
 
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	out := &conn{dialect: c.dialect, readOnly: c.readOnly, before: c.before, grace: c.grace, statements: newStatements(c.statements, &c.epoch)}
+	out := &conn{dialect: c.dialect, readOnly: c.readOnly, before: c.before, observer: c.observer, grace: c.grace, statements: newStatements(c.statements, &c.epoch)}
 	var err error
 	if out.Conn, err = c.connect(ctx, out); err != nil {
 		return nil, translate(ctx, err)
@@ -62,6 +63,7 @@ type conn struct {
 	// Whether every transaction is begun READ ONLY.
 	readOnly bool
 	before   func(query string, args []driver.NamedValue)
+	observer *observer
 
 	// Of PostgreSQL.
 	statements *statements // nil where none are kept
@@ -111,8 +113,11 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 		return nil, err
 	}
 	c.tell(query, args)
+	seen := c.observer.begin(ctx, query)
 	result, err := c.exec(ctx, query, args)
-	return result, c.answer(ctx, err)
+	err = c.answer(ctx, err)
+	seen.changed(result, err)
+	return result, err
 }
 
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
@@ -123,11 +128,14 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 		ctx = w.Context
 	}
 	c.tell(query, args)
+	seen := c.observer.begin(ctx, query)
 	inner, err := c.query(ctx, query, args)
 	if err != nil {
-		return nil, c.answer(ctx, err)
+		err = c.answer(ctx, err)
+		seen.end(err)
+		return nil, err
 	}
-	return &rows{Rows: inner, conn: c, ctx: ctx}, nil
+	return &rows{Rows: inner, conn: c, ctx: ctx, seen: seen}, nil
 }
 
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
@@ -141,17 +149,20 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	opts.ReadOnly = opts.ReadOnly || c.readOnly
 	c.tell("BEGIN", nil)
+	seen := c.observer.begin(ctx, "BEGIN")
 	var inner driver.Tx
 	err := c.within(ctx, func() (err error) {
 		inner, err = c.Conn.(driver.ConnBeginTx).BeginTx(ctx, opts)
 		return err
 	})
+	err = translate(ctx, err)
+	seen.changed(nil, err)
 	if err != nil {
-		return nil, translate(ctx, err)
+		return nil, err
 	}
 	c.beginStatements(ctx)
 	c.inTx, c.failed = true, false
-	return &connTx{conn: c, inner: inner}, nil
+	return &connTx{conn: c, inner: inner, ctx: ctx}, nil
 }
 
 func (c *conn) Ping(ctx context.Context) error {
@@ -223,6 +234,7 @@ type rows struct {
 	driver.Rows
 	conn *conn
 	ctx  context.Context //nolint:containedctx // The error of a later row is told by the context of the query.
+	seen *observation
 }
 
 func (r *rows) Next(dest []driver.Value) error {
@@ -230,15 +242,23 @@ func (r *rows) Next(dest []driver.Value) error {
 	if err != nil {
 		r.conn.endRows()
 	}
-	if err == nil || errors.Is(err, io.EOF) {
+	switch {
+	case err == nil:
+		r.seen.row()
+		return nil
+	case errors.Is(err, io.EOF):
+		r.seen.complete()
 		return err
 	}
-	return r.conn.answer(r.ctx, err)
+	err = r.conn.answer(r.ctx, err)
+	r.seen.fail(err)
+	return err
 }
 
 func (r *rows) Close() error {
 	err := r.Rows.Close()
 	r.conn.endRows()
+	r.seen.closed()
 	return err
 }
 
@@ -252,6 +272,7 @@ func (r *rows) ColumnTypeDatabaseTypeName(index int) string {
 type connTx struct {
 	conn  *conn
 	inner driver.Tx
+	ctx   context.Context //nolint:containedctx // that of the transaction, for telemetry
 }
 
 func (t *connTx) Commit() error {
@@ -259,20 +280,27 @@ func (t *connTx) Commit() error {
 	t.conn.inTx, t.conn.failed = false, false
 	t.conn.endStatements()
 	if failed {
-		return errors.Join(ErrTxFailed, translate(context.Background(), t.inner.Rollback()))
+		return errors.Join(ErrTxFailed, t.end("ROLLBACK", t.inner.Rollback))
 	}
 	t.conn.tell("COMMIT", nil)
-	return translate(context.Background(), t.inner.Commit())
+	return t.end("COMMIT", t.inner.Commit)
 }
 
 func (t *connTx) Rollback() error {
 	failed := t.conn.failed
 	t.conn.inTx, t.conn.failed = false, false
 	t.conn.endStatements()
-	err := translate(context.Background(), t.inner.Rollback())
+	err := t.end("ROLLBACK", t.inner.Rollback)
 	if failed && t.conn.dialect == dialect.SQLite {
 		// After some failures (a full disk, an interrupt) SQLite has rolled back by itself.
 		return nil
 	}
+	return err
+}
+
+func (t *connTx) end(operation string, run func() error) error {
+	seen := t.conn.observer.begin(t.ctx, operation)
+	err := translate(context.Background(), run())
+	seen.changed(nil, err)
 	return err
 }

@@ -33,7 +33,11 @@ type Options struct {
 	// nothing.
 	Before func(query string, args []driver.NamedValue)
 
-	grace time.Duration // of tests: how long a server may take to cancel a statement
+	// Telemetry is told of each statement. Defaults to nothing.
+	Telemetry Telemetry
+
+	observer *observer
+	grace    time.Duration // of tests: how long a server may take to cancel a statement
 }
 
 // DB is a database as a dialect.Driver of ent. It is safe for use by several goroutines.
@@ -44,6 +48,10 @@ type DB struct {
 	wait           time.Duration // how long a writer of SQLite waits for its turn
 	turns          turns         // of those who read
 	epoch          *atomic.Int64 // of PostgreSQL's prepared statements
+	readOnly       bool          // It cannot write, whatever the server says.
+	observer       *observer
+	waiting        *waiters
+	unobserve      func() error // or nil
 }
 
 // Open opens the database at url and connects to it once. Its errors say what to do, in one line and
@@ -56,18 +64,30 @@ func Open(ctx context.Context, url string, opts Options) (*DB, error) {
 	if opts.MaxConns < 0 {
 		return nil, fmt.Errorf("the number of connections must be positive, not %d", opts.MaxConns)
 	}
-	if t.dialect == dialect.Postgres {
-		if opts.ReadOnly {
-			t.readOnly = true
-		}
-		return openPostgres(ctx, t, opts)
-	}
 	t.readOnly = t.readOnly || opts.ReadOnly
 	t.existing = opts.Existing || t.readOnly
 	if opts.LockTimeout > 0 {
 		t.busyTimeout = opts.LockTimeout
 	}
-	return openSQLite(ctx, t, opts)
+	if opts.observer, err = newObserver(t, opts.Telemetry); err != nil {
+		return nil, err
+	}
+	openDialect := openSQLite
+	if t.dialect == dialect.Postgres {
+		openDialect = openPostgres
+	}
+	db, err := openDialect(ctx, t, opts)
+	if err != nil {
+		return nil, err
+	}
+	db.readOnly, db.observer = t.readOnly, opts.observer
+	if opts.Telemetry.Meters != nil {
+		db.waiting = &waiters{}
+		if db.unobserve, err = db.observePools(opts.Telemetry.Meters, db.observer.common); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+	}
+	return db, nil
 }
 
 // CheckURL returns what Open says of an url that it cannot read, and opens nothing.
@@ -92,10 +112,14 @@ func HasSQLite() bool { return sqliteDriver() != nil }
 
 // Close closes every connection. It waits for running queries to end.
 func (db *DB) Close() error {
-	if db.reader == db.writer {
-		return db.writer.Close()
+	var err error
+	if db.unobserve != nil {
+		err = db.unobserve()
 	}
-	return errors.Join(db.reader.Close(), db.writer.Close())
+	if db.reader != db.writer {
+		err = errors.Join(err, db.reader.Close())
+	}
+	return errors.Join(err, db.writer.Close())
 }
 
 // Ping reports whether the database answers.
@@ -122,12 +146,12 @@ func (db *DB) Query(ctx context.Context, query string, args, v any) error {
 	}
 	acquire, turns := db.acquire, turns(nil) // for INSERT ... RETURNING, too
 	if db.isRead(query) {
-		acquire, turns = db.reader.Conn, db.turns
+		acquire, turns = db.acquireReader, db.turns
 	}
-	if err := turns.take(ctx); err != nil {
+	if err := db.take(ctx, turns, query); err != nil {
 		return err
 	}
-	err := db.lease(ctx, acquire, func(conn *stdsql.Conn) error {
+	err := db.lease(ctx, query, acquire, func(conn *stdsql.Conn) error {
 		if err := (sql.Conn{ExecQuerier: conn}).Query(watched{ctx}, query, args, v); err != nil {
 			_ = conn.Close() // A broken one is closed already.
 			return err
@@ -165,13 +189,35 @@ func (t turns) pass() {
 	}
 }
 
+// take is turns.take for a statement.
+func (db *DB) take(ctx context.Context, turns turns, query string) error {
+	if turns == nil {
+		return nil
+	}
+	select {
+	case turns <- struct{}{}:
+		return nil
+	default:
+	}
+	if db.waiting != nil {
+		db.waiting.readers.Add(1)
+		defer db.waiting.readers.Add(-1)
+	}
+	began := db.observer.now()
+	if err := turns.take(ctx); err != nil {
+		return db.observer.refused(ctx, query, began, err)
+	}
+	return nil
+}
+
 // lease calls use with a connection, and with another one if that was broken before anything ran, until
 // none is left that was made before: after a failover all that wait in the pool may be broken.
-func (db *DB) lease(ctx context.Context, acquire func(context.Context) (*stdsql.Conn, error), use func(*stdsql.Conn) error) error {
+func (db *DB) lease(ctx context.Context, query string, acquire func(context.Context) (*stdsql.Conn, error), use func(*stdsql.Conn) error) error {
 	for left := cap(db.turns); ; left-- {
+		began := db.observer.now()
 		conn, err := acquire(ctx)
 		if err != nil {
-			return err
+			return db.observer.refused(ctx, query, began, err)
 		}
 		if err = use(conn); !errors.Is(err, driver.ErrBadConn) || left == 0 {
 			return err
@@ -221,9 +267,10 @@ func (db *DB) ExecContext(ctx context.Context, query string, args ...any) (stdsq
 	if u := unitFrom(ctx, db); u != nil {
 		return u.ExecContext(ctx, query, args...)
 	}
+	began := db.observer.now()
 	conn, err := db.acquire(ctx)
 	if err != nil {
-		return nil, err
+		return nil, db.observer.refused(ctx, query, began, err)
 	}
 	result, err := conn.ExecContext(ctx, query, args...)
 	return result, errors.Join(err, conn.Close())
@@ -237,9 +284,10 @@ func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*std
 	if db.isRead(query) {
 		return db.reader.QueryContext(ctx, query, args...)
 	}
+	began := db.observer.now()
 	conn, err := db.acquire(ctx)
 	if err != nil {
-		return nil, err
+		return nil, db.observer.refused(ctx, query, began, err)
 	}
 	rows, err := conn.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -260,6 +308,10 @@ func isSelect(query string) bool { return len(query) > 6 && strings.EqualFold(qu
 // acquire takes a connection for writing. In SQLite there is one, and waiting for it ends like
 // waiting for another process does: with ErrBusy.
 func (db *DB) acquire(ctx context.Context) (*stdsql.Conn, error) {
+	if db.waiting != nil {
+		db.waiting.writers.Add(1)
+		defer db.waiting.writers.Add(-1)
+	}
 	if db.dialect != dialect.SQLite {
 		return db.writer.Conn(ctx)
 	}
@@ -270,6 +322,15 @@ func (db *DB) acquire(ctx context.Context) (*stdsql.Conn, error) {
 		return nil, fmt.Errorf("%w: the writer was not free within %s; inside InTx, use the context that InTx gives", ErrBusy, db.wait)
 	}
 	return conn, err
+}
+
+// acquireReader takes a connection for reading.
+func (db *DB) acquireReader(ctx context.Context) (*stdsql.Conn, error) {
+	if db.waiting != nil {
+		db.waiting.readers.Add(1)
+		defer db.waiting.readers.Add(-1)
+	}
+	return db.reader.Conn(ctx)
 }
 
 // leasedRows gives the connection back with the rows, and the turn to the next.

@@ -102,6 +102,10 @@ func translatePostgres(ctx context.Context, e *pq.Error) error {
 	case "25006":
 		out.kind, out.text = ErrReadOnly, ErrReadOnly.Error()
 	default:
+		if e.Code == "0A000" && e.Routine == "call_bool_check_hook" { // BEGIN READ WRITE, which lib/pq says, on a replica
+			out.kind, out.text = ErrReadOnly, ErrReadOnly.Error()
+			break
+		}
 		out.text = e.Message
 		if quotesValues(e) {
 			out.text = cmp.Or(strings.ReplaceAll(e.Code.Name(), "_", " "), "error raised by the database")

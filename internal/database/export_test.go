@@ -45,3 +45,11 @@ func (o Options) WithGrace(d time.Duration) Options {
 	o.grace = d
 	return o
 }
+
+// Summarize tells the operation and the table of a statement.
+func Summarize(query string, tables map[string]bool) (operation, table string) {
+	return summarize(query, tables)
+}
+
+// Redact is the text of a statement as it may be shown.
+func Redact(query string, sqlite bool) string { return redact(query, sqlite) }

@@ -38,7 +38,7 @@ func openPostgres(ctx context.Context, t target, opts Options) (*DB, error) {
 		return nil, fmt.Errorf("the PostgreSQL URL cannot be used: %w", err)
 	}
 	c := &connector{
-		dialect: dialect.Postgres, readOnly: t.readOnly, before: opts.Before, driver: &pq.Driver{},
+		dialect: dialect.Postgres, readOnly: t.readOnly, before: opts.Before, observer: opts.observer, driver: &pq.Driver{},
 		statements: t.statements, grace: cmp.Or(opts.grace, cancelGrace),
 		connect: func(ctx context.Context, out *conn) (driver.Conn, error) { return connectPostgres(ctx, config, out) },
 	}

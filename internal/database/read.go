@@ -23,11 +23,11 @@ func (db *DB) Read(ctx context.Context, query string, args []any, scan func(*row
 	if unitFrom(ctx, db) != nil {
 		return db.readRows(ctx, query, args, scan)
 	}
-	if err := db.turns.take(ctx); err != nil {
+	if err := db.take(ctx, db.turns, query); err != nil {
 		return err
 	}
 	defer db.turns.pass()
-	return db.lease(ctx, db.reader.Conn, func(leased *stdsql.Conn) error {
+	return db.lease(ctx, query, db.acquireReader, func(leased *stdsql.Conn) error {
 		defer leased.Close() // of a broken one, Raw has done it
 		return leased.Raw(func(inner any) error { return inner.(*conn).read(ctx, query, args, scan) })
 	})
@@ -85,7 +85,7 @@ func (c *conn) read(ctx context.Context, query string, args []any, scan func(*ro
 	if c.dialect == dialect.SQLite {
 		running = context.WithoutCancel(ctx)
 	}
-	rows, err := c.QueryContext(running, query, named)
+	answer, err := c.QueryContext(running, query, named)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return ctx.Err()
@@ -94,14 +94,15 @@ func (c *conn) read(ctx context.Context, query string, args []any, scan func(*ro
 	case err != nil:
 		return err
 	}
+	inner := answer.(*rows)
 	defer func() {
-		if err = errors.Join(err, rows.Close()); errors.Is(err, driver.ErrBadConn) {
+		if err = errors.Join(err, inner.Close()); errors.Is(err, driver.ErrBadConn) {
 			err = errRowsLost // Else all rows were read again, those besides that scan has seen.
 		}
 	}()
-	r := row.New(len(rows.Columns()))
+	r := row.New(len(inner.Columns()))
 	for {
-		switch err := rows.Next(r.Values()); {
+		switch err := inner.Next(r.Values()); {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
@@ -111,6 +112,7 @@ func (c *conn) read(ctx context.Context, query string, args []any, scan func(*ro
 			return err
 		}
 		if err := ctx.Err(); err != nil {
+			inner.seen.fail(err)
 			return err
 		}
 	}

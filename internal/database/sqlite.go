@@ -48,11 +48,11 @@ func openSQLite(ctx context.Context, t target, opts Options) (*DB, error) {
 		journal = "" // Opening to look must not change the file.
 	}
 	file.RawQuery = values.Encode()
-	writer := sql.OpenDB(sqliteConnector(file.String(), journal, t.busyTimeout, opts.Before))
+	writer := sql.OpenDB(sqliteConnector(file.String(), journal, t.busyTimeout, opts))
 	writer.SetMaxOpenConns(1)
 	values.Set("_query_only", "1")
 	file.RawQuery = values.Encode()
-	reader := sql.OpenDB(sqliteConnector(file.String(), "", t.busyTimeout, opts.Before))
+	reader := sql.OpenDB(sqliteConnector(file.String(), "", t.busyTimeout, opts))
 	readers := opts.MaxConns
 	if readers == 0 {
 		readers = max(4, 2*runtime.NumCPU())
@@ -88,9 +88,9 @@ func (db *DB) connect(ctx context.Context) error {
 	return db.writer.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&version)
 }
 
-func sqliteConnector(dsn, journal string, wait time.Duration, before func(string, []driver.NamedValue)) *connector {
+func sqliteConnector(dsn, journal string, wait time.Duration, opts Options) *connector {
 	d := sqliteDriver()
-	return &connector{dialect: dialect.SQLite, driver: d, before: before, connect: func(ctx context.Context, _ *conn) (driver.Conn, error) {
+	return &connector{dialect: dialect.SQLite, driver: d, before: opts.Before, observer: opts.observer, connect: func(ctx context.Context, _ *conn) (driver.Conn, error) {
 		c, err := d.Open(dsn)
 		if err != nil || journal == "" {
 			return c, err

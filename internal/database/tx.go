@@ -71,7 +71,7 @@ func (db *DB) Atomic(ctx context.Context, fn func(context.Context) error) error 
 func (db *DB) inTx(ctx context.Context, byClient bool, fn func(context.Context) error) error {
 	outer := unitFrom(ctx, db)
 	if outer == nil {
-		return db.retry(ctx, func() *unit { return &unit{db: db, ctx: ctx} }, fn)
+		return db.retry(ctx, func(ctx context.Context) *unit { return &unit{db: db, ctx: ctx} }, fn)
 	}
 	inner, err := outer.join(ctx)
 	if err != nil {
@@ -85,12 +85,15 @@ func (db *DB) inTx(ctx context.Context, byClient bool, fn func(context.Context) 
 }
 
 // retry runs fn in a new unit, and again in another while it loses against other transactions.
-func (db *DB) retry(ctx context.Context, begin func() *unit, fn func(context.Context) error) error {
-	plain := false
-	for attempt := 1; ; attempt++ {
-		u := begin()
+func (db *DB) retry(ctx context.Context, begin func(context.Context) *unit, fn func(context.Context) error) (err error) {
+	ctx, again, end := db.observer.transaction(ctx)
+	attempt, plain := 1, false
+	defer func() { end(attempt, err) }()
+	for ; ; attempt++ {
+		u := begin(ctx)
 		u.plain = plain
-		err := (&tx{unit: u}).finish(func() error { return fn(context.WithValue(ctx, unitKey{db}, u)) })
+		err = errUnfinished
+		err = (&tx{unit: u}).finish(func() error { return fn(context.WithValue(ctx, unitKey{db}, u)) })
 		if !retryable(err) || attempt == maxAttempts {
 			return err
 		}
@@ -102,8 +105,12 @@ func (db *DB) retry(ctx context.Context, begin func() *unit, fn func(context.Con
 		if pause(ctx, backoff/2+rand.N(backoff)) != nil { //nolint:gosec // Jitter needs no secrecy.
 			return err
 		}
+		again(attempt, err)
 	}
 }
+
+// errUnfinished is what telemetry is told of a transaction whose function panicked.
+var errUnfinished = errors.New("the function did not return")
 
 // InSchemaTx is InTx for changing the schema. SQLite's foreign keys are off in it, for else a table
 // that is rebuilt takes with it what cascades from it; check them before the end. It joins nothing.
@@ -111,7 +118,7 @@ func (db *DB) InSchemaTx(ctx context.Context, fn func(context.Context) error) er
 	if unitFrom(ctx, db) != nil {
 		return errors.New("the schema cannot be changed inside a transaction: use a context from outside InTx")
 	}
-	return db.retry(ctx, func() *unit { return &unit{db: db, ctx: ctx, schema: true} }, fn)
+	return db.retry(ctx, func(ctx context.Context) *unit { return &unit{db: db, ctx: ctx, schema: true} }, fn)
 }
 
 // InSession runs fn with a context whose statements run on one connection, each by itself. What fn has
@@ -181,9 +188,10 @@ func (u *unit) begin(ctx context.Context) (*stdsql.Tx, error) {
 	case u.tx != nil:
 		return u.tx, nil
 	}
+	began := u.db.observer.now()
 	conn, err := u.db.acquire(ctx)
 	if err != nil {
-		return nil, err
+		return nil, u.db.observer.refused(ctx, "BEGIN", began, err)
 	}
 	if err := u.setForeignKeys(conn, "OFF"); err != nil {
 		return nil, errors.Join(err, conn.Close())
