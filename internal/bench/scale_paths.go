@@ -73,12 +73,12 @@ func firstPage(g *ground) func(ctx context.Context) error { return g.files(g.som
 // deepPage is somewhere in the list of the first account, who has each tenth file.
 func deepPage(g *ground) func(ctx context.Context) error {
 	i := 10 * (30 + rand.IntN(g.rows/10-30))
-	return g.files(1, cursorAt("files of 1 by created_at, id", epoch.Add(time.Duration(i)*time.Second).UnixMicro(), i), i-10)
+	return g.files(1, cursorAt("files user_id=1 by created_at desc", epoch.Add(time.Duration(i)*time.Second).UnixMicro(), i), i-10)
 }
 
 func deepOfAll(g *ground) func(ctx context.Context) error {
 	i := 30 + rand.IntN(g.rows-30)
-	return g.files(0, cursorAt("files by id", 0, i), i-1)
+	return g.files(0, cursorAt("files by id desc", 0, i), i-1)
 }
 
 // cursorAt is that of a page that ends with a file, without turning all the pages up to it.
