@@ -1,5 +1,5 @@
 // Package models is the data layer of ReviewPoint: users, their files, revoked tokens and used
-// password resets, in SQLite or PostgreSQL, behind one generated client.
+// password resets, in SQLite or PostgreSQL, behind one generated Go client.
 //
 // The tables are ent schemas in the folder schema. The client in ent, the SQL of both databases and
 // the migrations are derived from them, so a change begins there and go generate carries it on.
@@ -7,7 +7,7 @@
 // A service opens a store, brings the database up to date, and uses the client that the store embeds.
 // Every context names who is asking:
 //
-//	store, err := models.Open(ctx, "sqlite://reviewpoint.db")
+//	store, err := models.Open(ctx, url) // sqlite://reviewpoint.db, for one
 //	if err != nil {
 //		return err
 //	}
