@@ -2,27 +2,20 @@ package models_test
 
 import (
 	"context"
-	"fmt"
-	"os"
+	"errors"
+	"testing"
 
 	"github.com/reviewpoint/models"
 )
 
 // The snippet of the package's documentation.
-func Example_package() {
-	folder, err := os.MkdirTemp("", "")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(folder)
-	if err := examplePackage(context.Background(), "sqlite://"+folder+"/reviewpoint.db", "a long horse"); err != nil {
-		fmt.Println(err)
-	}
-	// Output: 0 files
+func TestExample_package(t *testing.T) { //nolint:paralleltest // it changes the folder
+	t.Chdir(t.TempDir())
+	check(t, examplePackage(t.Context(), "a long horse"))
 }
 
-func examplePackage(ctx context.Context, url, password string) error {
-	store, err := models.Open(ctx, url) // sqlite://reviewpoint.db, for one
+func examplePackage(ctx context.Context, password string) error {
+	store, err := models.Open(ctx, "sqlite://reviewpoint.db")
 	if err != nil {
 		return err
 	}
@@ -35,9 +28,8 @@ func examplePackage(ctx context.Context, url, password string) error {
 		return err
 	}
 	files, err := store.File.Query().All(models.AsUser(ctx, ada)) // her own
-	if err != nil {
-		return err
+	if err == nil && len(files) > 0 {
+		return errors.New("she has none")
 	}
-	fmt.Println(len(files), "files")
-	return nil
+	return err
 }

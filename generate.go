@@ -7,7 +7,7 @@
 // A service opens a store, brings the database up to date, and uses the client that the store embeds.
 // Every context names who is asking:
 //
-//	store, err := models.Open(ctx, url) // sqlite://reviewpoint.db, for one
+//	store, err := models.Open(ctx, "sqlite://reviewpoint.db")
 //	if err != nil {
 //		return err
 //	}

@@ -71,7 +71,7 @@ type requirement struct {
 func parseModule(t *testing.T, path string) module {
 	t.Helper()
 	var m module
-	check(t, json.Unmarshal(goCommand(t, "mod", "edit", "-json", path), &m))
+	check(t, json.Unmarshal(goCommand(t, "mod", "edit", "-json", path), &m)) //nolint:musttag // the names are the go command's
 	return m
 }
 
