@@ -9,7 +9,7 @@ import (
 )
 
 // The snippet of the package's documentation.
-func TestExample_package(t *testing.T) { //nolint:paralleltest // it changes the folder
+func TestExample_package(t *testing.T) { // it changes the folder, so not beside others
 	t.Chdir(t.TempDir())
 	check(t, examplePackage(t.Context(), "a long horse"))
 }
