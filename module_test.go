@@ -70,6 +70,7 @@ type requirement struct {
 
 func parseModule(t *testing.T, path string) module {
 	t.Helper()
+	_ = read(t, path) // so that the cache of tests knows on what this one depends
 	var m module
 	check(t, json.Unmarshal(goCommand(t, "mod", "edit", "-json", path), &m)) //nolint:musttag // the names are the go command's
 	return m
