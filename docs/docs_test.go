@@ -4,6 +4,7 @@ package docs_test
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -324,5 +325,38 @@ func (r reader) makeOldDatabase(t *testing.T) {
 	defer store.Close()
 	if _, err := store.ExecContext(t.Context(), string(archive.Files[i].Data)); err != nil {
 		t.Fatal(err)
+	}
+}
+
+var message = regexp.MustCompile("\\*\\*\"([^\"]+?)\\.?\"\\.?\\*\\*")
+
+// TestMessages finds each message that a page explains in the code that says it.
+func TestMessages(t *testing.T) {
+	t.Parallel()
+	var code strings.Builder
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		code.Write(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, page := range pages(t) {
+		for _, quoted := range message.FindAllStringSubmatch(read(t, page), -1) {
+			found++
+			for part := range strings.SplitSeq(quoted[1], " ... ") {
+				if !strings.Contains(code.String(), part) {
+					t.Errorf("%s explains %q, which no code says", page, part)
+				}
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no page explains a message")
 	}
 }
