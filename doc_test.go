@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -31,7 +32,7 @@ func TestDoc(t *testing.T) {
 		if typ.Doc == "" {
 			t.Errorf("%s has no comment", typ.Name)
 		}
-		functions := append(typ.Funcs, typ.Methods...)
+		functions := slices.Concat(typ.Funcs, typ.Methods)
 		for _, f := range functions {
 			if f.Doc == "" {
 				t.Errorf("%s.%s has no comment", typ.Name, f.Name)
