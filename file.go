@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -19,7 +18,6 @@ import (
 	"github.com/reviewpoint/models/ent"
 	"github.com/reviewpoint/models/ent/file"
 	"github.com/reviewpoint/models/internal/policy"
-	"github.com/reviewpoint/models/internal/row"
 	"github.com/reviewpoint/models/internal/validation"
 )
 
@@ -253,174 +251,6 @@ func (s *Store) insertReturning(ctx context.Context, query string, args []any, n
 		byPublicID[publicID].ID = id
 	}
 	return n, rows.Err()
-}
-
-// FileFilter says which files a list has. The zero value stands for all that the viewer may see.
-type FileFilter struct {
-	UserID int // of this user alone; 0 for any
-}
-
-// ListFiles returns a page of files, newest first: those of one user by created_at and id, and those of
-// all users by id, which is the order in which they were put on record. A page is one statement that reads
-// no more rows than it shows and one, however deep it lies; the total is one more.
-//
-// It shows what the viewer may see: the own files for a person, all for administrators and the system;
-// others get ErrForbidden. It returns *ValidationError for a request that cannot be: a limit out of bounds,
-// or a cursor that is damaged or from another list. It may run inside InTx. Interceptors that a service has
-// added to the client do not run.
-func (s *Store) ListFiles(ctx context.Context, filter FileFilter, request PageRequest) (*Page[*ent.File], error) {
-	v, err := policy.Asking(ctx)
-	all := v.System || v.Admin
-	switch {
-	case err != nil:
-		return nil, err
-	case !all && v.UserID == 0:
-		return nil, policy.Deny("%s may not read %s", v, ent.TypeFile)
-	case filter.UserID < 0:
-		return nil, validation.New("FileFilter", "user_id", "must be the id of an account, or 0 for any")
-	}
-	owner, which := filter.UserID, filesOf
-	switch {
-	case !all && (owner == 0 || owner == v.UserID):
-		owner, which = v.UserID, ownFiles
-	case !all:
-		which = noFiles
-	case owner == 0:
-		which = allFiles
-	}
-	list := "files of " + strconv.Itoa(owner) + " by created_at, id"
-	if which == allFiles {
-		list = "files by id"
-	}
-	w, err := request.walk(list)
-	if err != nil {
-		return nil, err
-	}
-	items, err := s.filesFrom(ctx, w, which, owner)
-	if err != nil {
-		return nil, err
-	}
-	placeOf := func(f *ent.File) place { return place{f.CreatedAt.UnixMicro(), int64(f.ID)} }
-	if which == allFiles {
-		placeOf = func(f *ent.File) place { return place{id: int64(f.ID)} }
-	}
-	p := pageOf(w, items, placeOf)
-	if request.WithTotal {
-		if p.Total, err = s.countFiles(ctx, which, owner); err != nil {
-			return nil, err
-		}
-	}
-	return p, nil
-}
-
-// Which files a list has.
-const (
-	allFiles = iota
-	filesOf
-	ownFiles // which nobody sees whose account has been deleted
-	noFiles
-)
-
-const (
-	selectFiles = ent.SelectFile + " WHERE "
-	ofUser      = "user_id = $1"
-	ofViewer    = "user_id = $1 AND EXISTS (SELECT 1 FROM users WHERE id = $1 AND NOT is_deleted)"
-	newestFirst = " ORDER BY created_at DESC, id DESC LIMIT "
-	oldestFirst = " ORDER BY created_at, id LIMIT "
-)
-
-// fileList is the statements of a list: its first page, those after and before a place, and its length.
-type fileList struct{ first, older, newer, count string }
-
-var fileLists = map[string][]fileList{
-	dialect.SQLite: {
-		allFiles: filesByID,
-		filesOf:  userFiles(ofUser, eitherFiles),
-		ownFiles: userFiles(ofViewer, eitherFiles),
-	},
-	dialect.Postgres: {
-		allFiles: filesByID,
-		filesOf:  userFiles(ofUser, rowFiles),
-		ownFiles: userFiles(ofViewer, rowFiles),
-	},
-}
-
-var filesByID = fileList{
-	first: selectFiles + "TRUE ORDER BY id DESC LIMIT $1",
-	older: selectFiles + "id < $1 ORDER BY id DESC LIMIT $2",
-	newer: selectFiles + "id > $1 ORDER BY id LIMIT $2",
-	count: "SELECT count(*) FROM files",
-}
-
-func userFiles(which string, from func(which, than string) string) fileList {
-	return fileList{
-		first: selectFiles + which + newestFirst + "$2",
-		older: from(which, "<") + newestFirst + "$4",
-		newer: from(which, ">") + oldestFirst + "$4",
-		count: "SELECT count(*) FROM files WHERE " + which,
-	}
-}
-
-// rowFiles compares rows, which PostgreSQL does by the index.
-func rowFiles(which, than string) string {
-	return selectFiles + which + " AND (created_at, id) " + than + " ($2, $3)"
-}
-
-// eitherFiles compares rows in two parts. SQLite would search the index for their times alone, and read all
-// files that were made at the time of the place, which may be all that a CreateFiles made.
-func eitherFiles(which, than string) string {
-	return selectFiles + which + " AND created_at = $2 AND id " + than + " $3 UNION ALL " + selectFiles + which + " AND created_at " + than + " $2"
-}
-
-// filesFrom reads the files of a page, and one more if there is one, in the direction of the walk.
-func (s *Store) filesFrom(ctx context.Context, w walk, which, owner int) ([]*ent.File, error) {
-	if which == noFiles {
-		return []*ent.File{}, nil
-	}
-	list, most, args := fileLists[s.Dialect()][which], w.limit+1, make([]any, 0, 4)
-	if which != allFiles {
-		args = append(args, owner)
-	}
-	query := list.first
-	if w.started {
-		if query = list.older; w.back {
-			query = list.newer
-		}
-		if which != allFiles {
-			args = append(args, time.UnixMicro(w.from.at))
-		}
-		args = append(args, w.from.id)
-	}
-	return s.scanFiles(ctx, most, query, append(args, most)...)
-}
-
-// scanFiles returns the files that a query answers, at most so many.
-func (s *Store) scanFiles(ctx context.Context, most int, query string, args ...any) ([]*ent.File, error) {
-	var made []ent.File // by the page, which costs less than one by one
-	files := make([]*ent.File, 0, min(most, DefaultPageLimit+1))
-	err := s.db.Read(ctx, query, args, func(r *row.Row) error {
-		if len(made) == 0 {
-			made = s.File.Nodes(min(most-len(files), DefaultPageLimit+1))
-		}
-		files, made = append(files, &made[0]), made[1:]
-		return files[len(files)-1].Scan(r)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return files, nil
-}
-
-func (s *Store) countFiles(ctx context.Context, which, owner int) (*int, error) {
-	total := 0
-	if which == noFiles {
-		return &total, nil
-	}
-	var args []any
-	if which != allFiles {
-		args = []any{owner}
-	}
-	return &total, s.ask(ctx, fileLists[s.Dialect()][which].count, args, &total)
 }
 
 // DeleteFiles deletes the files of a user that have one of the names, all that have it, and returns which

@@ -53,3 +53,5 @@ package models
 
 //go:generate go tool ent generate --feature intercept,privacy,sql/upsert,sql/lock,sql/modifier,sql/execquery,sql/versioned-migration --template dir=internal/template --target ./ent ./schema
 //go:generate go run ./internal/migration/desired
+//go:generate go run ./internal/cli/reference
+//go:generate go run ./internal/diagram/generate

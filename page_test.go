@@ -103,26 +103,27 @@ func TestListFiles_Pages(t *testing.T) {
 			scatterFiles(t, ctx, s, random, n, owner, other)
 			for name, list := range fileLists(ctx, owner, admin) {
 				want := sortedFiles(t, list.ctx, s, list.filter)
-				walkFiles(t, list.ctx, s, list.filter, random, name, want)
+				walkPages(t, random, name, models.PageRequest{}, func(r models.PageRequest) (*models.Page[*ent.File], error) {
+					return s.ListFiles(list.ctx, list.filter, r)
+				}, want)
 			}
 		}
 	})
 }
 
-// walkFiles goes to the end of a list and back.
-func walkFiles(t *testing.T, ctx context.Context, s *models.Store, filter models.FileFilter, random *rand.Rand, name string, want []*ent.File) {
+// walkPages goes to the end of a list and back, in pages of random length.
+func walkPages[T any](t *testing.T, random *rand.Rand, name string, request models.PageRequest, list func(models.PageRequest) (*models.Page[T], error), want []T) {
 	t.Helper()
-	var forth, back []*ent.File
-	request := models.PageRequest{}
+	var forth, back []T
 	for {
 		request.Limit = 1 + random.IntN(25)
-		p := must(s.ListFiles(ctx, filter, request))(t)
+		p := must(list(request))(t)
 		if (p.Prev == "") != (len(forth) == 0) {
-			t.Fatalf("%s: Prev %q after %d files", name, p.Prev, len(forth))
+			t.Fatalf("%s: Prev %q after %d items", name, p.Prev, len(forth))
 		}
 		forth = append(forth, p.Items...)
 		if (p.Next == "") != (len(forth) == len(want)) {
-			t.Fatalf("%s: Next %q after %d of %d files", name, p.Next, len(forth), len(want))
+			t.Fatalf("%s: Next %q after %d of %d items", name, p.Next, len(forth), len(want))
 		}
 		if request.After = p.Next; p.Next == "" {
 			back, request.Before = p.Items, p.Prev
@@ -131,15 +132,15 @@ func walkFiles(t *testing.T, ctx context.Context, s *models.Store, filter models
 	}
 	for request.Before != "" {
 		request.Limit, request.After = 1+random.IntN(25), ""
-		p := must(s.ListFiles(ctx, filter, request))(t)
+		p := must(list(request))(t)
 		if p.Next == "" || len(p.Items) == 0 {
-			t.Fatalf("%s: Next %q before %d files: %d", name, p.Next, len(back), len(p.Items))
+			t.Fatalf("%s: Next %q before %d items: %d", name, p.Next, len(back), len(p.Items))
 		}
 		back, request.Before = slices.Concat(p.Items, back), p.Prev
 	}
-	for _, got := range [][]*ent.File{forth, back} {
+	for _, got := range [][]T{forth, back} {
 		if fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Fatalf("%s: the pages are %v, the list is %v", name, fileIDs(got), fileIDs(want))
+			t.Fatalf("%s: the pages are\n%v\nthe list is\n%v", name, got, want)
 		}
 	}
 }
@@ -430,19 +431,7 @@ func plans(t *testing.T, ctx context.Context, s *models.Store, query string) (pl
 		args, types, literals = []any{21}, "bigint", "21"
 	}
 	if s.Dialect() == dialect.SQLite {
-		rows := must(s.QueryContext(ctx, "EXPLAIN QUERY PLAN "+query, args...))(t)
-		defer rows.Close()
-		var plan []string
-		for rows.Next() {
-			var (
-				id, parent, unused int
-				step               string
-			)
-			check(t, rows.Scan(&id, &parent, &unused, &step))
-			plan = append(plan, step)
-		}
-		check(t, rows.Err())
-		return []string{strings.Join(plan, "\n")}
+		return []string{sqlitePlan(t, ctx, s, query, args)}
 	}
 	check(t, s.InTx(ctx, func(ctx context.Context) error {
 		must(s.ExecContext(ctx, "PREPARE p ("+types+") AS "+query))(t)
@@ -456,6 +445,23 @@ func plans(t *testing.T, ctx context.Context, s *models.Store, query string) (pl
 	return plans
 }
 
+func sqlitePlan(t *testing.T, ctx context.Context, s *models.Store, query string, args []any) string {
+	t.Helper()
+	rows := must(s.QueryContext(ctx, "EXPLAIN QUERY PLAN "+query, args...))(t)
+	defer rows.Close()
+	var plan []string
+	for rows.Next() {
+		var (
+			id, parent, unused int
+			step               string
+		)
+		check(t, rows.Scan(&id, &parent, &unused, &step))
+		plan = append(plan, step)
+	}
+	check(t, rows.Err())
+	return strings.Join(plan, "\n")
+}
+
 // TestListFiles_MadeUpCursor gives cursors that somebody composed who knows how, of times that no row can have.
 func TestListFiles_MadeUpCursor(t *testing.T) {
 	t.Parallel()
@@ -466,7 +472,7 @@ func TestListFiles_MadeUpCursor(t *testing.T) {
 			raw = binary.BigEndian.AppendUint64(raw, 1)
 			sum := fnv.New64a()
 			sum.Write(raw)
-			sum.Write([]byte("files of " + strconv.Itoa(u.ID) + " by created_at, id"))
+			sum.Write([]byte("files user_id=" + strconv.Itoa(u.ID) + " by created_at desc"))
 			cursor := base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(raw, sum.Sum64()))
 			_, err := s.ListFiles(models.AsUser(t.Context(), u), models.FileFilter{}, models.PageRequest{After: cursor})
 			if invalid, ok := errors.AsType[*models.ValidationError](err); !ok {

@@ -17,26 +17,26 @@ import (
 	"github.com/reviewpoint/models/internal/row"
 )
 
-// AuditLog is the model entity for the AuditLog schema.
+// AuditLog is one change of one row: who made it, when, and what it was. Rows are only ever added.
 type AuditLog struct {
 	config `json:"-"`
 	// ID of the ent.
 	ID int `json:"id,omitempty"`
-	// CreatedAt holds the value of the "created_at" field.
+	// When the row was made. Set by the clock of the store, and by the database for rows of other hands.
 	CreatedAt time.Time `json:"created_at,omitempty"`
-	// UpdatedAt holds the value of the "updated_at" field.
+	// When the row was last changed. Set by the clock of the store at every change.
 	UpdatedAt time.Time `json:"updated_at,omitempty"`
-	// At holds the value of the "at" field.
+	// When the change was made. Set by the clock of the store.
 	At time.Time `json:"at,omitempty"`
-	// Actor holds the value of the "actor" field.
+	// Who made it: user:ID, admin:LABEL, system:LABEL or anonymous.
 	Actor string `json:"actor,omitempty"`
-	// Action holds the value of the "action" field.
+	// What was done: create, update, soft_delete, restore, anonymize or delete.
 	Action string `json:"action,omitempty"`
-	// Entity holds the value of the "entity" field.
+	// Which entity the row is of, as user or file.
 	Entity string `json:"entity,omitempty"`
-	// EntityID holds the value of the "entity_id" field.
+	// The id of the row that was changed. No foreign key: the trail outlives the row.
 	EntityID int `json:"entity_id,omitempty"`
-	// Changes holds the value of the "changes" field.
+	// What it was: {"column": [old, new]}, with [redacted] for the values of sensitive columns.
 	Changes      map[string]interface{} `json:"changes,omitempty"`
 	selectValues sql.SelectValues
 }

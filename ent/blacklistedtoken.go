@@ -17,18 +17,18 @@ import (
 	"github.com/reviewpoint/models/internal/row"
 )
 
-// BlacklistedToken is the model entity for the BlacklistedToken schema.
+// BlacklistedToken is a JWT that is refused before it expires, known by its jti (RFC 7519, 4.1.7).
 type BlacklistedToken struct {
 	config `json:"-"`
 	// ID of the ent.
 	ID int `json:"id,omitempty"`
-	// CreatedAt holds the value of the "created_at" field.
+	// When the row was made. Set by the clock of the store, and by the database for rows of other hands.
 	CreatedAt time.Time `json:"created_at,omitempty"`
-	// UpdatedAt holds the value of the "updated_at" field.
+	// When the row was last changed. Set by the clock of the store at every change.
 	UpdatedAt time.Time `json:"updated_at,omitempty"`
-	// Jti holds the value of the "jti" field.
+	// The token's identifier (claim jti), upper and lower case told apart.
 	Jti string `json:"jti,omitempty"`
-	// ExpiresAt holds the value of the "expires_at" field.
+	// When the token expires by itself. The row is of no use after that, and purged.
 	ExpiresAt    time.Time `json:"expires_at,omitempty"`
 	selectValues sql.SelectValues
 }

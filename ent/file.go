@@ -23,24 +23,24 @@ import (
 	"github.com/reviewpoint/models/internal/row"
 )
 
-// File is the model entity for the File schema.
+// File is the record of an uploaded paper; its bytes are kept elsewhere.
 type File struct {
 	config `json:"-"`
 	// ID of the ent.
 	ID int `json:"id,omitempty"`
-	// CreatedAt holds the value of the "created_at" field.
+	// When the row was made. Set by the clock of the store, and by the database for rows of other hands.
 	CreatedAt time.Time `json:"created_at,omitempty"`
-	// UpdatedAt holds the value of the "updated_at" field.
+	// When the row was last changed. Set by the clock of the store at every change.
 	UpdatedAt time.Time `json:"updated_at,omitempty"`
-	// PublicID holds the value of the "public_id" field.
+	// The identifier that leaves the system. Random (UUID version 4), set by the client.
 	PublicID uuid.UUID `json:"public_id,omitempty"`
-	// Filename holds the value of the "filename" field.
+	// The name that it was uploaded under, at most 255 characters.
 	Filename string `json:"filename,omitempty"`
-	// ContentType holds the value of the "content_type" field.
+	// The media type, as application/pdf, at most 128 characters.
 	ContentType string `json:"content_type,omitempty"`
-	// Bytes.
+	// The length in bytes.
 	Size int64 `json:"size,omitempty"`
-	// UserID holds the value of the "user_id" field.
+	// Whose file it is.
 	UserID int `json:"user_id,omitempty"`
 	// Edges holds the relations/edges for other nodes in the graph.
 	// The values are being populated by the FileQuery when eager-loading is set.

@@ -17,20 +17,20 @@ import (
 	"github.com/reviewpoint/models/internal/row"
 )
 
-// UsedPasswordResetToken is the model entity for the UsedPasswordResetToken schema.
+// UsedPasswordResetToken is a password reset that has been made: its nonce counts once for its address.
 type UsedPasswordResetToken struct {
 	config `json:"-"`
 	// ID of the ent.
 	ID int `json:"id,omitempty"`
-	// CreatedAt holds the value of the "created_at" field.
+	// When the row was made. Set by the clock of the store, and by the database for rows of other hands.
 	CreatedAt time.Time `json:"created_at,omitempty"`
-	// UpdatedAt holds the value of the "updated_at" field.
+	// When the row was last changed. Set by the clock of the store at every change.
 	UpdatedAt time.Time `json:"updated_at,omitempty"`
-	// Email holds the value of the "email" field.
+	// The address that the link was sent to, in its normal form.
 	Email string `json:"email,omitempty"`
-	// Nonce holds the value of the "nonce" field.
+	// The number in the link that is used once. Set by the service that sends the link.
 	Nonce string `json:"nonce,omitempty"`
-	// UsedAt holds the value of the "used_at" field.
+	// When the password was reset. Set by the clock of the store.
 	UsedAt       time.Time `json:"used_at,omitempty"`
 	selectValues sql.SelectValues
 }

@@ -23,40 +23,40 @@ import (
 	"github.com/reviewpoint/models/internal/row"
 )
 
-// User is the model entity for the User schema.
+// User is an account of a person.
 type User struct {
 	config `json:"-"`
 	// ID of the ent.
 	ID int `json:"id,omitempty"`
-	// CreatedAt holds the value of the "created_at" field.
+	// When the row was made. Set by the clock of the store, and by the database for rows of other hands.
 	CreatedAt time.Time `json:"created_at,omitempty"`
-	// UpdatedAt holds the value of the "updated_at" field.
+	// When the row was last changed. Set by the clock of the store at every change.
 	UpdatedAt time.Time `json:"updated_at,omitempty"`
-	// PublicID holds the value of the "public_id" field.
+	// The identifier that leaves the system. Random (UUID version 4), set by the client.
 	PublicID uuid.UUID `json:"public_id,omitempty"`
-	// Email holds the value of the "email" field.
+	// The e-mail address in its normal form: trimmed, lower case, NFC, the domain in letters. Unique among accounts that are not deleted.
 	Email string `json:"email,omitempty"`
-	// HashedPassword holds the value of the "hashed_password" field.
+	// The password as a PHC string of Argon2id, or the bcrypt hash of the old application until the next login. Set by the system alone.
 	HashedPassword string `json:"-"`
-	// IsActive holds the value of the "is_active" field.
+	// Whether the account is in use. Set by administrators.
 	IsActive bool `json:"is_active,omitempty"`
-	// IsAdmin holds the value of the "is_admin" field.
+	// Whether the person is an administrator. Set by administrators.
 	IsAdmin bool `json:"is_admin,omitempty"`
-	// IsDeleted holds the value of the "is_deleted" field.
+	// Whether the account is deleted. Its row is kept and hidden until it is restored or purged.
 	IsDeleted bool `json:"is_deleted,omitempty"`
-	// DeletedAt holds the value of the "deleted_at" field.
+	// When the account was deleted. Null while it is not.
 	DeletedAt *time.Time `json:"deleted_at,omitempty"`
-	// LastLoginAt holds the value of the "last_login_at" field.
+	// When the person last logged in. Null before the first login; it never moves back.
 	LastLoginAt *time.Time `json:"last_login_at,omitempty"`
-	// TokensValidAfter holds the value of the "tokens_valid_after" field.
+	// The cutoff: tokens issued before are refused. Null while there was none; it never moves back.
 	TokensValidAfter *time.Time `json:"tokens_valid_after,omitempty"`
-	// Name holds the value of the "name" field.
+	// The name that is shown, at most 128 characters. Set by the person.
 	Name *string `json:"name,omitempty"`
-	// Bio holds the value of the "bio" field.
+	// A few words about the person, at most 512 characters. Set by the person.
 	Bio *string `json:"bio,omitempty"`
-	// AvatarURL holds the value of the "avatar_url" field.
+	// Where the picture of the person is. Set by the person.
 	AvatarURL *string `json:"avatar_url,omitempty"`
-	// Preferences holds the value of the "preferences" field.
+	// A JSON object that the applications of the person keep their settings in.
 	Preferences map[string]interface{} `json:"preferences,omitempty"`
 	// Edges holds the relations/edges for other nodes in the graph.
 	// The values are being populated by the UserQuery when eager-loading is set.

@@ -20,14 +20,16 @@ func (BlacklistedToken) Mixin() []ent.Mixin { return []ent.Mixin{Timestamps{}} }
 // Fields of the BlacklistedToken.
 func (BlacklistedToken) Fields() []ent.Field {
 	return []ent.Field{
-		field.String("jti").NotEmpty().MaxRuneLen(255).Validate(text.Valid).SchemaType(varchar(255)).Unique(),
-		field.Time("expires_at"),
+		field.String("jti").NotEmpty().MaxRuneLen(255).Validate(text.Valid).SchemaType(varchar(255)).Unique().
+			Comment("The token's identifier (claim jti), upper and lower case told apart."),
+		field.Time("expires_at").
+			Comment("When the token expires by itself. The row is of no use after that, and purged."),
 	}
 }
 
 // Indexes of the BlacklistedToken.
 func (BlacklistedToken) Indexes() []ent.Index {
-	return []ent.Index{index.Fields("expires_at")}
+	return []ent.Index{index.Fields("expires_at").Annotations(schema.Comment("The purge of expired tokens."))}
 }
 
 // Policy of the BlacklistedToken.
@@ -35,7 +37,10 @@ func (BlacklistedToken) Policy() ent.Policy { return policy.Rules{Admin: policy.
 
 // Annotations of the BlacklistedToken.
 func (BlacklistedToken) Annotations() []schema.Annotation {
-	return []schema.Annotation{entsql.Checks(map[string]string{
-		"blacklisted_tokens_jti_not_empty": "jti <> ''",
-	})}
+	return []schema.Annotation{
+		schema.Comment("BlacklistedToken is a JWT that is refused before it expires, known by its jti (RFC 7519, 4.1.7)."),
+		entsql.Checks(map[string]string{
+			"blacklisted_tokens_jti_not_empty": "jti <> ''",
+		}),
+	}
 }

@@ -28,10 +28,14 @@ func (File) Mixin() []ent.Mixin {
 // Fields of the File.
 func (File) Fields() []ent.Field {
 	return []ent.Field{
-		field.String("filename").NotEmpty().MaxRuneLen(255).Validate(text.Valid).SchemaType(varchar(255)),
-		field.String("content_type").NotEmpty().MaxRuneLen(128).Validate(text.Valid).SchemaType(varchar(128)),
-		field.Int64("size").NonNegative().Default(0).Comment("Bytes."),
-		field.Int("user_id"),
+		field.String("filename").NotEmpty().MaxRuneLen(255).Validate(text.Valid).SchemaType(varchar(255)).
+			Comment("The name that it was uploaded under, at most 255 characters."),
+		field.String("content_type").NotEmpty().MaxRuneLen(128).Validate(text.Valid).SchemaType(varchar(128)).
+			Comment("The media type, as application/pdf, at most 128 characters."),
+		field.Int64("size").NonNegative().Default(0).
+			Comment("The length in bytes."),
+		field.Int("user_id").
+			Comment("Whose file it is."),
 	}
 }
 
@@ -45,8 +49,8 @@ func (File) Edges() []ent.Edge {
 // Indexes of the File.
 func (File) Indexes() []ent.Index {
 	return []ent.Index{
-		index.Fields("user_id", "created_at", "id"),
-		index.Fields("user_id", "filename"),
+		index.Fields("user_id", "created_at", "id").Annotations(schema.Comment("The files of a person by time, in pages.")),
+		index.Fields("user_id", "filename").Annotations(schema.Comment("The files of a person by name.")),
 	}
 }
 
@@ -61,9 +65,12 @@ func (File) Policy() ent.Policy {
 
 // Annotations of the File.
 func (File) Annotations() []schema.Annotation {
-	return []schema.Annotation{entsql.Checks(map[string]string{
-		"files_filename_not_empty":     "filename <> ''",
-		"files_content_type_not_empty": "content_type <> ''",
-		"files_size_not_negative":      "size >= 0",
-	})}
+	return []schema.Annotation{
+		schema.Comment("File is the record of an uploaded paper; its bytes are kept elsewhere."),
+		entsql.Checks(map[string]string{
+			"files_filename_not_empty":     "filename <> ''",
+			"files_content_type_not_empty": "content_type <> ''",
+			"files_size_not_negative":      "size >= 0",
+		}),
+	}
 }

@@ -27,8 +27,10 @@ type Timestamps struct{ mixin.Schema }
 // Fields of the mixin.
 func (Timestamps) Fields() []ent.Field {
 	return []ent.Field{
-		field.Time("created_at").Immutable().Annotations(now()),
-		field.Time("updated_at").Annotations(now()),
+		field.Time("created_at").Immutable().Annotations(now()).
+			Comment("When the row was made. Set by the clock of the store, and by the database for rows of other hands."),
+		field.Time("updated_at").Annotations(now()).
+			Comment("When the row was last changed. Set by the clock of the store at every change."),
 	}
 }
 
@@ -44,7 +46,8 @@ type PublicID struct{ mixin.Schema }
 // Fields of the mixin.
 func (PublicID) Fields() []ent.Field {
 	return []ent.Field{
-		field.UUID("public_id", uuid.UUID{}).Unique().Immutable().Default(uuid.New),
+		field.UUID("public_id", uuid.UUID{}).Unique().Immutable().Default(uuid.New).
+			Comment("The identifier that leaves the system. Random (UUID version 4), set by the client."),
 	}
 }
 

@@ -23,17 +23,20 @@ func (UsedPasswordResetToken) Mixin() []ent.Mixin {
 // Fields of the UsedPasswordResetToken.
 func (UsedPasswordResetToken) Fields() []ent.Field {
 	return []ent.Field{
-		field.String("email").NotEmpty().MaxRuneLen(255).Validate(text.Valid).SchemaType(varchar(255)),
-		field.String("nonce").NotEmpty().MaxRuneLen(64).Validate(text.Valid).SchemaType(varchar(64)),
-		field.Time("used_at").Annotations(now()),
+		field.String("email").NotEmpty().MaxRuneLen(255).Validate(text.Valid).SchemaType(varchar(255)).
+			Comment("The address that the link was sent to, in its normal form."),
+		field.String("nonce").NotEmpty().MaxRuneLen(64).Validate(text.Valid).SchemaType(varchar(64)).
+			Comment("The number in the link that is used once. Set by the service that sends the link."),
+		field.Time("used_at").Annotations(now()).
+			Comment("When the password was reset. Set by the clock of the store."),
 	}
 }
 
 // Indexes of the UsedPasswordResetToken.
 func (UsedPasswordResetToken) Indexes() []ent.Index {
 	return []ent.Index{
-		index.Fields("email", "nonce").Unique(),
-		index.Fields("used_at"),
+		index.Fields("email", "nonce").Unique().Annotations(schema.Comment("A link counts once.")),
+		index.Fields("used_at").Annotations(schema.Comment("The purge of old resets.")),
 	}
 }
 
@@ -45,8 +48,11 @@ func (UsedPasswordResetToken) Policy() ent.Policy { return policy.Rules{Admin: p
 
 // Annotations of the UsedPasswordResetToken.
 func (UsedPasswordResetToken) Annotations() []schema.Annotation {
-	return []schema.Annotation{entsql.Checks(map[string]string{
-		"used_password_reset_tokens_email_not_empty": "email <> ''",
-		"used_password_reset_tokens_nonce_not_empty": "nonce <> ''",
-	})}
+	return []schema.Annotation{
+		schema.Comment("UsedPasswordResetToken is a password reset that has been made: its nonce counts once for its address."),
+		entsql.Checks(map[string]string{
+			"used_password_reset_tokens_email_not_empty": "email <> ''",
+			"used_password_reset_tokens_nonce_not_empty": "nonce <> ''",
+		}),
+	}
 }

@@ -513,6 +513,11 @@ func (r *row) token() []any {
 	return []any{r.id, created, updated, jti, expires}
 }
 
+const sameAddress = "is, in its normal form, the address of the accounts "
+
+// SameAddress reports whether the problem is an address that other accounts have, too.
+func (p Problem) SameAddress() bool { return strings.HasPrefix(p.Reason, sameAddress) }
+
 // compare finds the accounts that have one address.
 func (p *pass) compare() {
 	for _, all := range p.accounts {
@@ -528,7 +533,7 @@ func (p *pass) compare() {
 			}
 		}
 		if len(alive) > 1 {
-			reason := "is, in its normal form, the address of the accounts " + Join(alive)
+			reason := sameAddress + Join(alive)
 			for _, id := range alive {
 				p.problems = append(p.problems, Problem{Table: "users", ID: id, Column: "email", Reason: reason})
 			}

@@ -25,10 +25,10 @@ import (
 
 func (a *app) auditCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "audit",
-		Short: "Read the audit trail",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:     "audit",
+		Short:   "Read the audit trail",
+		Example: "  reviewpoint audit list --since 24h",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var trail trail
 	list := &cobra.Command{
@@ -49,13 +49,15 @@ func (a *app) auditCommand() *cobra.Command {
 			return a.withTables(ctx, func(s *models.Store) error { return a.auditList(ctx, s, &trail) }, models.WithReadOnly())
 		},
 	}
-	list.Flags().StringVar(&trail.entity, "entity", "", "changes of this entity alone: "+strings.Join(entities, " or "))
-	list.Flags().IntVar(&trail.id, "id", 0, "changes of the row with this id alone; needs --entity")
+	list.Flags().StringVar(&trail.entity, "entity", "", "changes of this `entity` alone: "+strings.Join(entities, " or "))
+	list.Flags().IntVar(&trail.id, "id", 0, "changes of the row with this `id` alone; needs --entity (default all)")
 	list.Flags().StringVar(&trail.actor, "actor", "", "changes by this `actor` alone, such as user:7 or system:purge")
 	list.Flags().StringVar(&trail.action, "action", "", "this `action` alone: "+strings.Join(actions, ", "))
 	list.Flags().StringVar(&trail.since, "since", "", "changes at or after this `time`: 2026-11-23, 2026-11-23T15:04:05Z, or 24h for a day ago; in UTC")
 	list.Flags().StringVar(&trail.until, "until", "", "changes before this `time`")
 	list.Flags().IntVar(&trail.limit, "limit", 50, "at most `N` changes; 0 for all")
+	oneOf(list, "entity", entities...)
+	oneOf(list, "action", actions...)
 	command.AddCommand(list)
 	return command
 }

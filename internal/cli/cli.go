@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -31,8 +32,11 @@ const defaultURL = "sqlite://reviewpoint.db"
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	getenv         func(string) string
 	url            string
+	urlVariable    string // where the URL comes from, if not from --db
 	json           bool
+	colour         bool
 	dir, devURL    string // of migrations
 }
 
@@ -41,20 +45,28 @@ type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
 
+// misuse is an error of the command line or of the environment, wherever it was found. It repeats nothing
+// that was given.
+type misuse struct{ error }
+
+func (m misuse) Unwrap() error { return m.error }
+
 // Run runs the command with args (without the program's name) and returns its exit code. An error is
 // one line on stderr.
 func Run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
-	root := a.root(getenv)
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv, colour: wantsColour(stdout, getenv)}
+	root := a.root()
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
 	err := root.ExecuteContext(models.AsSystem(ctx, "reviewpoint"))
 	if err == nil {
 		return exitOK
 	}
 	if errors.Is(err, errBehind) {
 		return exitBehind
+	}
+	if wrong, ok := errors.AsType[misuse](err); ok {
+		fmt.Fprintln(stderr, "reviewpoint: "+printable(oneLine(wrong)))
+		return exitUsage
 	}
 	if errors.As(err, new(failure)) {
 		fmt.Fprintln(stderr, "reviewpoint: "+printable(oneLine(err)))
@@ -71,36 +83,114 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 // oneLine puts joined errors on one line.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-func (a *app) root(getenv func(string) string) *cobra.Command {
-	url := getenv("REVIEWPOINT_DB_URL")
-	if url == "" {
-		url = defaultURL
+// What people do with the command, in the order in which they do it.
+var groups = []group{
+	{"start", "Begin:", []string{"demo", "doctor"}},
+	{"accounts", "Look after accounts, files and tokens:", []string{"user", "file", "token", "audit", "purge"}},
+	{"bulk", "Move rows in bulk:", []string{"import", "export", "copy"}},
+	{"schema", "Look after the tables:", []string{"migrate", "erd"}},
+	{"shell", "Besides:", []string{"completion", "help"}},
+}
+
+// group is a heading of the help, and the commands below it.
+type group struct {
+	id, title string
+	commands  []string
+}
+
+func inGroups(parent *cobra.Command, groups []group) {
+	for _, g := range groups {
+		for _, command := range parent.Commands() {
+			if slices.Contains(g.commands, command.Name()) {
+				command.GroupID = g.id
+			}
+			if command.GroupID == g.id && !parent.ContainsGroup(g.id) { // An empty one would be shown, too.
+				parent.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+			}
+		}
 	}
+}
+
+func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "reviewpoint",
-		Short:         "Look after a ReviewPoint database",
+		Use:   "reviewpoint",
+		Short: "Look after a ReviewPoint database",
+		Long: "Look after a ReviewPoint database: that of --db, or of the environment variable REVIEWPOINT_DB_URL, or " + defaultURL + " in the current folder. " +
+			"A flag counts more than the environment variable that stands beside it in brackets.",
+		Example:       "  reviewpoint demo\n  reviewpoint doctor --db postgres://app@db.example.org/reviewpoint",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.PersistentFlags().StringVar(&a.url, "db", "", "database `URL`: sqlite://file.db or postgres://user:password@host/name (default $REVIEWPOINT_DB_URL, or "+defaultURL+")")
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.PersistentFlags().StringVar(&a.url, "db", "", "database `URL`: sqlite://file.db or postgres://user:password@host/name (default "+defaultURL+")")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON, for programs")
-	root.PersistentPreRun = func(*cobra.Command, []string) {
-		a.url, a.devURL = cmp.Or(a.url, url), cmp.Or(a.devURL, getenv("ATLAS_DEV_URL")) // whose passwords are no defaults to show
+	fromEnvironment(root.PersistentFlags(), "db", "REVIEWPOINT_DB_URL")
+	fromEnvironment(root.PersistentFlags(), "json", "REVIEWPOINT_JSON")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		used, err := readEnvironment(cmd.Flags(), a.getenv)
+		if err != nil {
+			return err
+		}
+		a.urlVariable = used["db"]
+		a.url = cmp.Or(a.url, defaultURL) // A flag's default is shown, and so may be no URL of the environment.
+		return nil
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		text, _, _ := strings.Cut(err.Error(), " in -") // which repeats what follows, as the password of -pPASSWORD
 		return fmt.Errorf("%s: see `%s --help`", text, cmd.CommandPath())
 	})
 	root.AddCommand(
-		a.demoCommand(), a.migrateCommand(), a.userCommand(), a.tokenCommand(), a.auditCommand(), a.purgeCommand(), a.doctorCommand(),
+		a.demoCommand(), a.migrateCommand(), a.userCommand(), a.fileCommand(), a.tokenCommand(), a.auditCommand(), a.purgeCommand(), a.doctorCommand(),
+		a.erdCommand(), a.copyCommand(),
 	)
+	root.AddCommand(a.completionCommand())
+	inGroups(root, groups)
+	root.SetHelpCommandGroupID(groups[len(groups)-1].id)
+	finish(root)
 	return root
+}
+
+// finish gives all commands what they have in common: a wrong word after one with others below it gets the
+// nearest of those, and a shell completes files where a FILE or folder belongs alone.
+func finish(command *cobra.Command) {
+	if command.HasSubCommands() {
+		command.Args, command.SuggestionsMinimumDistance = knownCommand, 2
+	}
+	completeNothingElse(command)
+	for _, child := range command.Commands() {
+		finish(child)
+	}
+}
+
+// knownCommand refuses a word that is none of the commands below.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("unknown command %q: did you mean `%s %s`?", args[0], cmd.CommandPath(), near[0])
+	}
+	return fmt.Errorf("unknown command %q: see `%s --help`", args[0], cmd.CommandPath())
+}
+
+// checkURL refuses what is no URL of the environment, by the name of the variable.
+func (a *app) checkURL() error {
+	if a.urlVariable == "" || a.url != a.getenv(a.urlVariable) { // A command may have URLs of its own.
+		return nil
+	}
+	if err := database.CheckURL(a.url); err != nil {
+		return misuse{fmt.Errorf("%s: %w", a.urlVariable, err)}
+	}
+	return nil
 }
 
 // withStore runs work on the open database.
 func (a *app) withStore(ctx context.Context, work func(*models.Store) error, opts ...models.Option) (err error) {
+	if err := a.checkURL(); err != nil {
+		return err
+	}
 	store, err := models.Open(ctx, a.url, opts...)
 	if err != nil {
 		return failure{err}
@@ -118,6 +208,9 @@ func (a *app) withStore(ctx context.Context, work func(*models.Store) error, opt
 
 // withDatabase runs work on the open database below the client, for what changes its tables.
 func (a *app) withDatabase(ctx context.Context, opts database.Options, work func(*database.DB) error) (err error) {
+	if err := a.checkURL(); err != nil {
+		return err
+	}
 	db, err := database.Open(ctx, a.url, opts)
 	if err != nil {
 		return failure{err}
@@ -133,8 +226,14 @@ func (a *app) withDatabase(ctx context.Context, opts database.Options, work func
 	return nil
 }
 
-// withTables is withStore on a database that is up to date.
+// withTables is withStore on a database that is there, and up to date.
 func (a *app) withTables(ctx context.Context, work func(*models.Store) error, opts ...models.Option) error {
+	if err := a.checkURL(); err != nil {
+		return err
+	}
+	if err := database.CheckExisting(a.url); err != nil {
+		return failure{err}
+	}
 	return a.withStore(ctx, func(s *models.Store) error {
 		if err := upToDate(ctx, s); err != nil {
 			return err

@@ -166,7 +166,7 @@ func TestRun_UnknownDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.Path = "/no_such_database"
-	code, _, stderr := run(t, "doctor", "--db", u.String())
+	code, _, stderr := run(t, "migrate", "status", "--db", u.String())
 	wantOneLine(t, code, stderr, "make it with createdb")
 }
 
@@ -177,7 +177,7 @@ func TestRun_NotADatabase(t *testing.T) {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"migrate", "apply"}, {"migrate", "status"}, {"doctor"}, {"demo"}} {
+	for _, args := range [][]string{{"migrate", "apply"}, {"migrate", "status"}, {"user", "list"}, {"demo"}} {
 		code, _, stderr := run(t, append(args, "--db", "sqlite://"+path)...)
 		wantOneLine(t, code, stderr, "paper.pdf is not a SQLite database: check the path")
 	}

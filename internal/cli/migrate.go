@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,10 +9,11 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
+	"entgo.io/ent/dialect"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/reviewpoint/models"
 	"github.com/reviewpoint/models/internal/database"
@@ -26,18 +26,39 @@ var errBehind = errors.New("migrations are pending")
 
 func (a *app) migrateCommand() *cobra.Command {
 	migrate := &cobra.Command{
-		Use:   "migrate",
-		Short: "Plan, check, apply, undo and verify migrations",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:     "migrate",
+		Short:   "Plan, check, apply, undo and verify migrations",
+		Example: "  reviewpoint migrate status\n  reviewpoint migrate apply",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	migrate.PersistentFlags().StringVar(&a.dir, "dir", "", "`folder` of the migrations, with sqlite and postgres in it (default what this command was built with; schema/migrations for plan, lint and hash)")
-	migrate.PersistentFlags().StringVar(&a.devURL, "dev-url", "", "`URL` of a PostgreSQL database to try migrations on; nothing stays there (default $ATLAS_DEV_URL, or the database itself, or a throw-away server)")
+	fromEnvironment(migrate.PersistentFlags(), "dir", "REVIEWPOINT_MIGRATIONS_DIR")
+	a.addDevURL(migrate.PersistentFlags())
 	migrate.AddCommand(
 		a.planCommand(), a.lintCommand(), a.hashCommand(),
 		a.applyCommand(), a.statusCommand(), a.downCommand(), a.verifyCommand(), a.adoptCommand(),
 	)
+	inGroups(migrate, []group{
+		{"run", "Run migrations:", []string{"apply", "status", "down", "verify", "adopt"}},
+		{"write", "Write migrations:", []string{"plan", "lint", "hash"}},
+	})
 	return migrate
+}
+
+func (a *app) addDevURL(flags *pflag.FlagSet) {
+	flags.StringVar(&a.devURL, "dev-url", "", "`URL` of a PostgreSQL database to try migrations on; nothing stays there (default the database itself, or a throw-away server)")
+	fromEnvironment(flags, "dev-url", "ATLAS_DEV_URL")
+}
+
+// openDev opens a place to try out migrations of the dialect: that of --dev-url, or else that of url.
+func (a *app) openDev(ctx context.Context, name, url string) (*migration.Dev, error) {
+	if a.devURL != "" && name == dialect.Postgres {
+		if err := database.CheckURL(a.devURL); err != nil {
+			return nil, misuse{fmt.Errorf("--dev-url, or ATLAS_DEV_URL: %w", err)}
+		}
+		url = a.devURL
+	}
+	return migration.OpenDev(ctx, name, url)
 }
 
 // upToDate refuses a database that lacks migrations, for what reads the tables.
@@ -75,7 +96,7 @@ func (a *app) withMigrator(ctx context.Context, opts database.Options, work func
 
 // withDev runs work with a place to try migrations out that are meant for db.
 func (a *app) withDev(ctx context.Context, db *database.DB, work func(*migration.Dev) error) (err error) {
-	dev, err := migration.OpenDev(ctx, db.Dialect(), cmp.Or(a.devURL, a.url))
+	dev, err := a.openDev(ctx, db.Dialect(), a.url)
 	if err != nil {
 		return err
 	}
@@ -90,9 +111,9 @@ type limits struct {
 }
 
 func (l *limits) add(command *cobra.Command) {
-	command.Flags().DurationVar(&l.lock, "lock-timeout", 10*time.Second, "how long a statement may wait for a lock, while whoever comes later waits for it")
-	command.Flags().DurationVar(&l.statement, "statement-timeout", 0, "how long a statement may take (default without bound)")
-	command.Flags().IntVar(&l.attempts, "attempts", 3, "how often to try when a lock is not to be had in time")
+	command.Flags().DurationVar(&l.lock, "lock-timeout", 10*time.Second, "for how `long` a statement may wait for a lock, while whoever comes later waits for it; 1ms or more")
+	command.Flags().DurationVar(&l.statement, "statement-timeout", 0, "for how `long` a statement may run (default without bound)")
+	command.Flags().IntVar(&l.attempts, "attempts", 3, "try `N` times when a lock is not to be had in time; 1 or more")
 }
 
 func (l *limits) check() error {
@@ -143,6 +164,7 @@ A database that is not what its applied migrations make is refused, and so are m
 	}
 	limits.add(command)
 	command.Flags().StringVar(&to, "to", "", "the last `version` to apply (default all)")
+	a.completeVersions(command, "to")
 	command.Flags().BoolVar(&dryRun, "dry-run", false, "show the statements, and run none")
 	command.Flags().BoolVar(&blind, "skip-drift-check", false, "do not compare the database with what its applied migrations make")
 	return command
@@ -252,17 +274,16 @@ func (a *app) printStatus(files []migration.File) error {
 	if a.json {
 		return errors.Join(a.printJSON(asAppliedAll(files)), behind)
 	}
-	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "MIGRATION\tSTATE\tAT\tTOOK")
+	rows := [][]string{{"MIGRATION", "STATE", "AT", "TOOK"}}
 	for _, file := range files {
 		line := asApplied(file)
 		at := ""
 		if when := latest(file.AppliedAt, file.FailedAt); !when.IsZero() {
 			at = when.Format(time.RFC3339)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", line.Name, line.State, at, line.Took)
+		rows = append(rows, []string{line.Name, line.State, at, line.Took})
 	}
-	if err := table.Flush(); err != nil {
+	if err := a.printStates(rows); err != nil {
 		return err
 	}
 	for _, file := range files {
@@ -326,6 +347,7 @@ What it does is computed from what the migrations make, with and without those t
 	}
 	limits.add(command)
 	command.Flags().StringVar(&to, "to", "", "the `version` after which to undo everything; 0 is before the first")
+	a.completeVersions(command, "to")
 	command.Flags().BoolVar(&dryRun, "dry-run", false, "show the statements, and run none")
 	command.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return command

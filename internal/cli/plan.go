@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"entgo.io/ent/dialect"
 	"github.com/spf13/cobra"
 
 	entmigrate "github.com/reviewpoint/models/ent/migrate"
@@ -33,11 +34,11 @@ func (a *app) sources() (string, error) {
 
 // withDevs runs work with a place to try migrations out for each dialect.
 func (a *app) withDevs(ctx context.Context, work func([]*migration.Dev) error) error {
-	sqlite, err := migration.OpenDev(ctx, "sqlite3", "")
+	sqlite, err := a.openDev(ctx, dialect.SQLite, "")
 	if err != nil {
 		return failure{err}
 	}
-	postgres, err := migration.OpenDev(ctx, "postgres", a.devURL)
+	postgres, err := a.openDev(ctx, dialect.Postgres, "")
 	if err != nil {
 		return failure{errors.Join(err, sqlite.Close())}
 	}
@@ -250,11 +251,11 @@ func (a *app) verify(ctx context.Context, db *database.DB) (err error) {
 	}()
 	skipped := ""
 	for _, name := range []string{"sqlite3", "postgres"} {
-		url := a.devURL
-		if url == "" && db != nil && db.Dialect() == name {
+		url := ""
+		if db != nil && db.Dialect() == name {
 			url = a.url
 		}
-		dev, err := migration.OpenDev(ctx, name, url)
+		dev, err := a.openDev(ctx, name, url)
 		if errors.Is(err, cluster.ErrNone) {
 			skipped = oneLine(err)
 			continue

@@ -14,10 +14,10 @@ import (
 
 func (a *app) tokenCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "token",
-		Short: "Revoke and check tokens",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:     "token",
+		Short:   "Revoke and check tokens",
+		Example: "  reviewpoint token revoke --user ada@example.org",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	command.AddCommand(a.tokenRevokeCommand(), a.tokenCheckCommand())
 	return command
@@ -29,7 +29,12 @@ func (a *app) tokenRevokeCommand() *cobra.Command {
 		Use:     "revoke [JTI]",
 		Short:   "Put a token on the blacklist, or refuse all tokens of an account",
 		Example: "  reviewpoint token revoke 0f8fad5b-d9cb-469f-a165-70867728950e --expires 24h\n  reviewpoint token revoke --user ada@example.org",
-		Args:    cobra.MaximumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return errors.New("give one JTI and --expires, or --user alone")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			switch {

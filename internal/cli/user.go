@@ -17,16 +17,17 @@ import (
 	"github.com/reviewpoint/models"
 	"github.com/reviewpoint/models/ent"
 	"github.com/reviewpoint/models/ent/user"
+	"github.com/reviewpoint/models/internal/clock"
 	"github.com/reviewpoint/models/internal/password"
 )
 
 func (a *app) userCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "user",
-		Short: "Look after accounts",
-		Long:  "Look after accounts. USER is an id or an address; a deleted account is found by its id alone.",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:     "user",
+		Short:   "Look after accounts",
+		Long:    "Look after accounts. USER is an id or an address; a deleted account is found by its id alone.",
+		Example: "  reviewpoint user list\n  reviewpoint user show ada@example.org",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	command.AddCommand(
 		a.userAddCommand(), a.userListCommand(), a.userShowCommand(), a.userPasswdCommand(),
@@ -141,7 +142,7 @@ func (a *app) userAddCommand() *cobra.Command {
 	}
 	add.Flags().StringVar(&name, "name", "", "the person's `name`")
 	add.Flags().BoolVar(&admin, "admin", false, "make the account an administrator's")
-	add.Flags().BoolVar(&noPassword, "no-password", false, "nobody can sign in to it until `reviewpoint user passwd`")
+	add.Flags().BoolVar(&noPassword, "no-password", false, "nobody can sign in to it until it is given a password by user passwd")
 	return add
 }
 
@@ -166,43 +167,40 @@ func (a *app) addUser(ctx context.Context, s *models.Store, email string, withPa
 
 func (a *app) userListCommand() *cobra.Command {
 	var (
+		filter                   models.UserFilter
 		deleted, admin, inactive bool
-		limit                    int
+		l                        listing
 	)
 	command := &cobra.Command{
-		Use:     "list",
-		Short:   "List the accounts by id",
-		Example: "  reviewpoint user list --admin --limit 0\n  reviewpoint user list --deleted --json",
-		Args:    cobra.NoArgs,
+		Use:   "list",
+		Short: "List accounts by id",
+		Example: "  reviewpoint user list --admin --limit 0\n" +
+			"  reviewpoint user list --search lovelace --sort last_login_at --desc\n" +
+			"  reviewpoint user list --deleted --json",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if limit < 0 {
-				return fmt.Errorf("--limit is %d: give 0 for all", limit)
-			}
 			ctx := models.IncludeDeleted(cmd.Context())
+			if err := l.parse(clock.Now(ctx)); err != nil {
+				return err
+			}
+			filter.Deleted, filter.CreatedFrom, filter.CreatedBefore = &deleted, l.from, l.before
+			if admin {
+				filter.Admin = &admin
+			}
+			if inactive {
+				filter.Active = new(false)
+			}
 			return a.withTables(ctx, func(s *models.Store) error {
-				last := 0
-				read := func(n int) ([]*ent.User, error) {
-					query := s.User.Query().Where(user.IDGT(last), user.IsDeleted(deleted)).Order(user.ByID()).Limit(n)
-					if admin {
-						query.Where(user.IsAdmin(true))
-					}
-					if inactive {
-						query.Where(user.IsActive(false))
-					}
-					rows, err := query.All(ctx)
-					if len(rows) > 0 {
-						last = rows[len(rows)-1].ID
-					}
-					return rows, err
-				}
-				return list(a, limit, "ID\tEMAIL\tNAME\tROLE\tSTATE\tLAST LOGIN\tCREATED AT", "no such accounts", read, userLine)
+				read := pages(&l, func(r models.PageRequest) (*models.Page[*ent.User], error) { return s.ListUsers(ctx, filter, r) })
+				return list(a, l.limit, "ID\tEMAIL\tNAME\tROLE\tSTATE\tLAST LOGIN\tCREATED AT", "no such accounts", read, userLine)
 			}, models.WithReadOnly())
 		},
 	}
+	command.Flags().StringVar(&filter.Text, "search", "", "with this `text` in the address or the name, in either case")
 	command.Flags().BoolVar(&deleted, "deleted", false, "deleted accounts instead of the others")
 	command.Flags().BoolVar(&admin, "admin", false, "administrators alone")
 	command.Flags().BoolVar(&inactive, "inactive", false, "disabled accounts alone")
-	command.Flags().IntVar(&limit, "limit", 50, "at most `N` accounts; 0 for all")
+	l.flags(command, models.SortID, models.SortEmail, models.SortName, models.SortCreatedAt, models.SortUpdatedAt, models.SortLastLoginAt)
 	return command
 }
 
@@ -304,6 +302,9 @@ func (a *app) changeUser(ctx context.Context, argument string, c userChange, yes
 			return errTaken
 		case err != nil:
 			return err
+		}
+		if c.done == "" { // do has said it
+			return nil
 		}
 		return a.done(u, c.verb, c.done)
 	})

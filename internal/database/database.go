@@ -70,6 +70,26 @@ func Open(ctx context.Context, url string, opts Options) (*DB, error) {
 	return openSQLite(ctx, t, opts)
 }
 
+// CheckURL returns what Open says of an url that it cannot read, and opens nothing.
+func CheckURL(url string) error {
+	_, err := parseURL(url)
+	return err
+}
+
+// CheckExisting returns what Open with the option Existing says of an url that it cannot read, or of a file
+// of SQLite that is not there, and opens nothing.
+func CheckExisting(url string) error {
+	t, err := parseURL(url)
+	if err != nil || t.dialect != dialect.SQLite || t.memory {
+		return err
+	}
+	t.existing = true
+	return prepareFile(t)
+}
+
+// HasSQLite reports whether this program was built with SQLite, which takes a C compiler.
+func HasSQLite() bool { return sqliteDriver() != nil }
+
 // Close closes every connection. It waits for running queries to end.
 func (db *DB) Close() error {
 	if db.reader == db.writer {

@@ -78,7 +78,17 @@ func (h *Hasher) Verify(ctx context.Context, encoded, password string) (matches,
 		key := stored.derive(password, len(stored.key))
 		matches = subtle.ConstantTimeCompare(key, stored.key) == 1 && !unusable
 	})
-	return matches, !stored.AtLeast(h.params) || len(stored.salt) < saltSize || len(stored.key) < keySize, err
+	return matches, stored.costsLess(h.params), err
+}
+
+// Weak reports whether the hash is the bcrypt of earlier times, or one of Argon2id that costs less than
+// params. What no password matches is not weak.
+func Weak(encoded string, params Params) bool {
+	if isBcrypt(encoded) {
+		return true
+	}
+	stored, err := parse(encoded)
+	return err == nil && stored.costsLess(params)
 }
 
 // Spend costs what Verify of the other kind of hash would: of bcrypt's after one of Argon2id's, or after

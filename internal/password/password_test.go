@@ -117,6 +117,23 @@ func TestVerify_Stale(t *testing.T) {
 }
 
 // TestVerify_Bcrypt has the vectors of Openwall's crypt_blowfish (wrapper.c), and a hash by the old application.
+func TestWeak(t *testing.T) {
+	t.Parallel()
+	now := Params{Memory: 64, Time: 2, Threads: 1}
+	for hash, want := range map[string]bool{
+		"$2b$12$pA1IBqFEY2Iky0k6haFJAeUe0YVZTdQBItSVZgQsUC25WsvcEZd4W":                                   true,
+		"$argon2id$v=19$m=64,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA": true,
+		"$argon2id$v=19$m=64,t=2,p=1$AAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA":            true, // with half the salt
+		"$argon2id$v=19$m=64,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA": false,
+		None:             false,
+		"no hash at all": false,
+	} {
+		if got := Weak(hash, now); got != want {
+			t.Errorf("Weak(%q) is %t, want %t", hash, got, want)
+		}
+	}
+}
+
 func TestVerify_Bcrypt(t *testing.T) {
 	t.Parallel()
 	h := newHasher(t, cheap, 64)

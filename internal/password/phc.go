@@ -54,6 +54,11 @@ type hash struct {
 	salt, key []byte
 }
 
+// costsLess reports whether it costs an attacker less than a hash that is made now.
+func (h hash) costsLess(params Params) bool {
+	return !h.AtLeast(params) || len(h.salt) < saltSize || len(h.key) < keySize
+}
+
 // String is the PHC form: $argon2id$v=19$m=19456,t=2,p=1$salt$key
 // (https://github.com/P-H-C/phc-string-format).
 func (h hash) String() string {

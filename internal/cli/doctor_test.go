@@ -1,0 +1,185 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reviewpoint/models"
+	"github.com/reviewpoint/models/internal/cli"
+	"github.com/reviewpoint/models/internal/clock"
+	"github.com/reviewpoint/models/internal/dbtest"
+)
+
+// found is what doctor says of one thing.
+type found struct {
+	Check   string `json:"check"`
+	OK      bool   `json:"ok"`
+	Skipped bool   `json:"skipped"`
+	Detail  string `json:"detail"`
+	Cure    string `json:"cure"`
+}
+
+// diagnose returns what doctor says of each thing, and checks its exit code.
+func diagnose(ctx context.Context, t *testing.T, url string) map[string]found {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code := cli.Run(ctx, []string{"doctor", "--json", "--db", url}, func(string) string { return "" }, strings.NewReader(""), &out, &errs)
+	var all []found
+	if err := json.Unmarshal(out.Bytes(), &all); err != nil {
+		t.Fatalf("%v: stdout %q, stderr %q", err, out.String(), errs.String())
+	}
+	findings, want := make(map[string]found), 0
+	for _, f := range all {
+		findings[f.Check] = f
+		if !f.OK {
+			want = 1
+			if f.Cure == "" {
+				t.Errorf("%s: %q has no cure", f.Check, f.Detail)
+			}
+		}
+	}
+	if code != want {
+		t.Errorf("exit code is %d, want %d: %s", code, want, out.String())
+	}
+	wantNoSecret(t, "doctor", out.String()+errs.String(), canary)
+	return findings
+}
+
+// TestDoctor_Unopened gives doctor what cannot be opened: it says so, and what to do.
+func TestDoctor_Unopened(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	paper := filepath.Join(folder, "paper.pdf")
+	if err := os.WriteFile(paper, []byte(strings.Repeat("%PDF-1.7 this is no database\n", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := func(change func(*url.URL)) string {
+		u, err := url.Parse(dbtest.Postgres(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(u)
+		return u.String()
+	}
+	missing := filepath.Join(folder, "missing.db")
+	for _, tt := range []struct{ name, url, detail, cure string }{
+		{"no scheme", "reviewpoint.db", "the database URL has no scheme", "use sqlite://path/to/file.db"},
+		{"unknown scheme", "mysql://app:" + canary + "@localhost/db", `unknown database scheme "mysql"`, "use sqlite://"},
+		{"bad escape", "postgres://app:" + canary + "%zz@localhost/db", "the PostgreSQL URL cannot be read", "escape special characters of the password (@ is %40"},
+		{"unknown option", "sqlite://x.db?journal=off", `unknown SQLite option "journal"`, "there are synchronous"},
+		{"no file", "sqlite://" + missing, "there is no database at " + missing, "make it with `reviewpoint migrate apply`, or check the path"},
+		{"no folder", "sqlite://" + missing + "/x.db", "there is no database at " + missing, "make it with"},
+		{"folder", "sqlite://" + folder, folder + " is a folder", "name a file in it"},
+		{"no database", "sqlite://" + paper, "is not a SQLite database", "check the path"},
+		{"no server", "postgres://app:" + canary + "@127.0.0.1:1/db", "the server at 127.0.0.1:1/db cannot be reached", "check host and port, and that it runs"},
+		{"wrong password", server(func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), canary) }), "refuses this user or password", "check both in the URL"},
+		{"no such database", server(func(u *url.URL) { u.Path = "/no_such_database" }), "has no database of the name", "make it with createdb"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := diagnose(t.Context(), t, tt.url)["database"]
+			if f.OK || !strings.Contains(f.Detail, tt.detail) || !strings.HasPrefix(f.Cure, tt.cure) {
+				t.Errorf("doctor says %q, cure %q; want %q, cure %q", f.Detail, f.Cure, tt.detail, tt.cure)
+			}
+		})
+	}
+	if _, err := os.Stat(missing); err == nil {
+		t.Error("doctor made a file")
+	}
+}
+
+// TestDoctor_Clock asks with a clock that is wrong, and with the right one.
+func TestDoctor_Clock(t *testing.T) {
+	t.Parallel()
+	db := dbtest.Postgres(t)
+	ahead := clock.NewContext(t.Context(), func() time.Time { return time.Now().Add(time.Hour) })
+	if f := diagnose(ahead, t, db)["clock"]; f.OK || !strings.HasPrefix(f.Detail, "1h0m") || !strings.HasPrefix(f.Cure, "set both clocks by NTP") {
+		t.Errorf("doctor says %+v of a clock that is an hour ahead", f)
+	}
+	if f := diagnose(t.Context(), t, db)["clock"]; !f.OK {
+		t.Errorf("doctor says %+v of the server's own clock", f)
+	}
+}
+
+// TestDoctor_WithoutRights asks as somebody who may not make a schema, in which drift is seen.
+func TestDoctor_WithoutRights(t *testing.T) {
+	t.Parallel()
+	db := dbtest.Postgres(t)
+	store, err := models.Open(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if _, err := store.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := strings.TrimPrefix(u.Path, "/") + "_reader"
+	if _, err := store.ExecContext(t.Context(), "CREATE ROLE "+role+" LOGIN PASSWORD '"+canary+"'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO "+role); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if _, err := store.ExecContext(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+"; DROP ROLE "+role); err != nil {
+			t.Error(err)
+		}
+	}()
+	u.User = url.UserPassword(role, canary)
+	f := diagnose(t.Context(), t, u.String())["drift"]
+	if !f.OK || !f.Skipped || !strings.HasPrefix(f.Detail, "not looked at: ") || !strings.Contains(f.Detail, "grant CREATE on the database, or name another server by --dev-url") {
+		t.Errorf("doctor says %+v", f)
+	}
+	if _, err := store.ExecContext(t.Context(), "GRANT CREATE ON DATABASE "+strings.TrimPrefix(u.Path, "/")+" TO "+role); err != nil {
+		t.Fatal(err)
+	}
+	if f := diagnose(t.Context(), t, u.String())["drift"]; !f.OK || f.Skipped {
+		t.Errorf("doctor says %+v of somebody who may make a schema", f)
+	}
+}
+
+// TestDoctor_NoCompiler says what a program without SQLite says; the long variant builds one.
+func TestDoctor_NoCompiler(t *testing.T) {
+	t.Parallel()
+	const detail, built = "built without a C compiler (CGO_ENABLED=0), and so without SQLite", "no gcc or clang is on the PATH: install one"
+	for _, tt := range []struct {
+		sqlite        bool
+		compiler, url string
+		ok            bool
+		detail, cure  string
+	}{
+		{true, "gcc", "sqlite://x.db", true, "built with SQLite and PostgreSQL", ""},
+		{true, "", "sqlite://x.db", true, "built with SQLite and PostgreSQL; no gcc or clang is on the PATH, with which to build it again", ""},
+		{false, "gcc", "postgres://x/y", true, detail, ""},
+		{false, "", "SQLite+aiosqlite:///x.db", false, detail, built},
+		{false, "clang", "sqlite://x.db", false, detail, "build again with CGO_ENABLED=1: clang is on the PATH"},
+	} {
+		if ok, detail, cure := cli.ProgramFinding(tt.sqlite, tt.compiler, tt.url); ok != tt.ok || detail != tt.detail || !strings.HasPrefix(cure, tt.cure) {
+			t.Errorf("%+v: %t, %q, cure %q", tt, ok, detail, cure)
+		}
+	}
+	if os.Getenv("REVIEWPOINT_TEST_LONG") != "1" {
+		return
+	}
+	program := filepath.Join(t.TempDir(), "reviewpoint")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../cmd/reviewpoint")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	doctor := exec.CommandContext(t.Context(), program, "doctor", "--db", "sqlite://x.db")
+	doctor.Env = []string{"PATH=" + t.TempDir()}
+	out, err := doctor.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), detail) || !strings.Contains(string(out), "cure: "+built) {
+		t.Errorf("%v: %s", err, out)
+	}
+}
