@@ -25,7 +25,8 @@ import (
 	"github.com/reviewpoint/models/schema"
 )
 
-// UserOption sets more of the account that Register makes, such as its name. It cannot set the address or the password.
+// UserOption sets more of the account that Register makes, such as its name. Register's own address and
+// password take the place of what it sets of these.
 type UserOption = func(*ent.UserMutation)
 
 // Register makes an account. The address is stored in its normal form: without spaces around it, in
@@ -311,15 +312,19 @@ func (s *Store) DeactivateUser(ctx context.Context, userID int) error {
 	return s.User.UpdateOneID(userID).SetIsActive(false).Exec(ctx)
 }
 
-// ReactivateUser undoes DeactivateUser, but for the tokens, under the same rules.
+// ReactivateUser undoes DeactivateUser, but for the tokens. Again is no error.
+//
+// Administrators and the system may; others get ErrForbidden. It returns ErrNotFound for an account
+// that is not there. It may run inside InTx.
 func (s *Store) ReactivateUser(ctx context.Context, userID int) error {
 	return s.User.UpdateOneID(userID).SetIsActive(true).Exec(ctx)
 }
 
-// SignupsPerMonth counts the accounts made in each month of a year, January first, in UTC. Those deleted
-// since count in a context from IncludeDeleted.
+// SignupsPerMonth counts the accounts made in each month of a year from 1 to 9998, January first, in
+// UTC. Those deleted since count in a context from IncludeDeleted.
 //
-// It counts what the viewer may see: all for administrators and the system. It may run inside InTx.
+// It counts what the viewer may see: all for administrators and the system, the own one for a person;
+// others get ErrForbidden. It is twelve statements, and may run inside InTx.
 func (s *Store) SignupsPerMonth(ctx context.Context, year int) ([12]int, error) {
 	var months [12]int
 	for i := range months {

@@ -52,7 +52,7 @@ type ImportOptions struct {
 	Format ImportFormat
 	// DryRun does all that an import does, and undoes it, batch by batch.
 	DryRun bool
-	// BatchSize is how many rows go in one transaction. Defaults to 1000; large rows make it fewer.
+	// BatchSize is how many rows go in one transaction, 1 or more. Defaults to 1000; large rows make it fewer.
 	BatchSize int
 	// Refused, if it is not nil, is called with each row that was refused, in order, when its batch is done.
 	// Its error ends the import after that batch.

@@ -15,7 +15,7 @@ import (
 )
 
 // methods is who may call the methods of Store for an account. "own" and "other's" are as in rules. It
-// stands in the README, too.
+// stands in docs/rules.md, too.
 const methods = `
 | method | nobody | anonymous | own | other's | admin | system |
 |---|---|---|---|---|---|---|
@@ -34,10 +34,10 @@ const methods = `
 | UpsertUser of a new account, ImportUsers with hashed_password, PurgeExpired | no viewer | no | no | no | no | yes |
 `
 
-func TestMethods_InReadme(t *testing.T) {
+func TestMethods_InDocs(t *testing.T) {
 	t.Parallel()
-	if !strings.Contains(read(t, "README.md"), methods) {
-		t.Errorf("README.md does not show this table:\n%s", methods)
+	if !strings.Contains(read(t, "docs/rules.md"), methods) {
+		t.Errorf("docs/rules.md does not show this table:\n%s", methods)
 	}
 }
 

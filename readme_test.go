@@ -1,27 +1,36 @@
 package models_test
 
 import (
+	"go/parser"
+	"go/token"
 	"os"
-	"regexp"
 	"strings"
 	"testing"
 )
 
-var goBlock = regexp.MustCompile("(?s)```go\n(.*?)```")
-
-// TestReadme_SnippetsCompile holds each Go snippet of the README against the examples, which are compiled and run.
-func TestReadme_SnippetsCompile(t *testing.T) {
+// TestPackageDoc holds the package's documentation against README.md and a compiled example.
+func TestPackageDoc(t *testing.T) {
 	t.Parallel()
-	readme := read(t, "README.md")
-	examples := flat(read(t, "example_readme_test.go"))
-	snippets := goBlock.FindAllStringSubmatch(readme, -1)
-	if len(snippets) == 0 {
-		t.Fatal("the README has no Go snippet")
+	parsed, err := parser.ParseFile(token.NewFileSet(), "generate.go", nil, parser.ParseComments|parser.PackageClauseOnly)
+	check(t, err)
+	doc := parsed.Doc.Text()
+	first, _, _ := strings.Cut(doc, "\n\n")
+	what := strings.Replace(strings.ReplaceAll(first, "\n", " "), "Package models is the", "The", 1)
+	if !strings.Contains(read(t, "README.md"), "# models\n\n"+what+"\n") {
+		t.Errorf("README.md does not begin with what the package says it is: %s", what)
 	}
-	for _, snippet := range snippets {
-		if !strings.Contains(examples, flat(snippet[1])) {
-			t.Errorf("this snippet of the README is not in example_readme_test.go:\n%s", snippet[1])
+	var snippet []string
+	for line := range strings.Lines(doc) {
+		if code, ok := strings.CutPrefix(line, "\t"); ok {
+			snippet = append(snippet, strings.TrimSpace(code))
 		}
+	}
+	var example []string
+	for line := range strings.Lines(read(t, "example_package_test.go")) {
+		example = append(example, strings.TrimSpace(line))
+	}
+	if len(snippet) == 0 || !strings.Contains(strings.Join(example, "\n"), strings.Join(snippet, "\n")) {
+		t.Errorf("this snippet of the package's documentation is not in example_package_test.go:\n%s", strings.Join(snippet, "\n"))
 	}
 }
 
@@ -32,13 +41,4 @@ func read(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(content)
-}
-
-// flat leaves out the indentation, which differs.
-func flat(code string) string {
-	lines := strings.Split(strings.TrimSpace(code), "\n")
-	for i, line := range lines {
-		lines[i] = strings.TrimSpace(line)
-	}
-	return strings.Join(lines, "\n")
 }

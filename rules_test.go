@@ -23,7 +23,7 @@ import (
 )
 
 // rules is who may do what, by the generated client. "own" and "other's" are a signed-in user on the
-// own rows and on those of somebody else. It stands in the README, too.
+// own rows and on those of somebody else. It stands in docs/rules.md, too.
 const rules = `
 | rows | operation | nobody | anonymous | own | other's | admin | system |
 |---|---|---|---|---|---|---|---|
@@ -48,10 +48,10 @@ const rules = `
 | audit_logs | update by id, bulk update, delete by id, bulk delete | no viewer | no | no | no | no | no |
 `
 
-func TestRules_InReadme(t *testing.T) {
+func TestRules_InDocs(t *testing.T) {
 	t.Parallel()
-	if !strings.Contains(read(t, "README.md"), rules) {
-		t.Errorf("README.md does not show this table:\n%s", rules)
+	if !strings.Contains(read(t, "docs/rules.md"), rules) {
+		t.Errorf("docs/rules.md does not show this table:\n%s", rules)
 	}
 }
 

@@ -14,7 +14,8 @@ import (
 	"github.com/reviewpoint/models/schema/migrations"
 )
 
-// Store is an open database and the client for it. It is safe for use by several goroutines.
+// Store is an open database and the client for it: store.User, store.File, store.BlacklistedToken,
+// store.UsedPasswordResetToken and store.AuditLog. It is safe for use by several goroutines.
 type Store struct {
 	*ent.Client
 
@@ -89,7 +90,8 @@ func WithClock(now func() time.Time) Option {
 //
 // The URLs of SQLAlchemy (sqlite+aiosqlite:///, postgresql+asyncpg://) mean what they mean there.
 //
-// An error says in one line what to do, and holds no password. Open does not migrate.
+// An error says in one line what to do, and holds no password; one of an option names it. ctx bounds the
+// first connection alone. Open does not migrate.
 func Open(ctx context.Context, url string, opts ...Option) (*Store, error) {
 	o := options{maxPassword: password.MaxLength}
 	for _, opt := range opts {
@@ -133,10 +135,12 @@ func (s *Store) withClock(ctx context.Context) context.Context {
 // moment is the store's time.
 func (s *Store) moment(ctx context.Context) time.Time { return clock.Now(s.withClock(ctx)) }
 
-// Close closes every connection, after the queries that are running.
+// Close closes every connection, after the queries that are running. The store is of no use afterwards.
+// It returns the first error of a connection.
 func (s *Store) Close() error { return s.db.Close() }
 
-// Ping reports whether the database answers.
+// Ping reports whether the database answers: nil, or the error of the attempt, at the end of ctx at the
+// latest. Nobody need ask in ctx. It may run inside InTx.
 func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
 
 // Dialect is "sqlite3" or "postgres".
@@ -197,7 +201,7 @@ func (s *Store) Migrate(ctx context.Context) (*MigrateReport, error) {
 }
 
 // Migrations lists every embedded migration in order, pending ones with a zero AppliedAt. It changes
-// nothing, and returns the errors of Migrate.
+// nothing, and returns the errors of Migrate. It may run inside InTx.
 func (s *Store) Migrations(ctx context.Context) ([]Migration, error) {
 	m, err := migration.New(s.db, migrations.FS)
 	if err != nil {

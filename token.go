@@ -169,8 +169,9 @@ func (s *Store) RevokeToken(ctx context.Context, jti string, expiresAt time.Time
 	return err
 }
 
-// RevokeTokens is RevokeToken for any number, all of them or none. It returns how many the blacklist did not
-// hold, or not for as long.
+// RevokeTokens is RevokeToken for any number, all of them or none. It returns how many the blacklist did
+// not hold, or not for as long; none for no tokens. Its errors are those of RevokeToken, and it may run
+// inside InTx.
 func (s *Store) RevokeTokens(ctx context.Context, tokens []Token) (int, error) {
 	if err := s.allow(ctx, "revoke tokens", func(Viewer) bool { return true }); err != nil {
 		return 0, err
@@ -239,7 +240,8 @@ func (s *Store) RevokeAllTokens(ctx context.Context, userID int) error {
 // TokenRevoked reports whether the token is blacklisted and has not expired. It knows nothing of the
 // account and its cutoff: CheckToken does.
 //
-// Everybody may. It may run inside InTx.
+// Everybody may. An id that no token has is not revoked. After an error, which is the database's, nothing
+// is known of the token. It may run inside InTx.
 func (s *Store) TokenRevoked(ctx context.Context, jti string) (bool, error) {
 	if _, err := policy.Asking(ctx); err != nil {
 		return false, err

@@ -7,8 +7,10 @@ import (
 	"github.com/reviewpoint/models/internal/viewer"
 )
 
-// Viewer is who is asking. The zero value is an anonymous visitor. A person has a UserID, which is that
+// Viewer is who is asking: UserID int, Admin and System bool, and Label string, which names in the audit
+// trail who has no UserID. The zero value is an anonymous visitor. A person has a UserID, which is that
 // of an account; an administrator may have a Label instead. Any other is refused with ErrForbidden.
+// String is the name in the audit trail, of 255 characters at most: "user:7", "system:import", "anonymous".
 type Viewer = viewer.Viewer
 
 // WithViewer returns a context in which a signed-in person asks. Reads take Admin on the caller's word;
