@@ -18,13 +18,17 @@ import (
 // Spans of a request, kept in memory. A service gives its exporter to sdktrace.WithBatcher.
 func ExampleWithTracerProvider() {
 	spans := tracetest.NewInMemoryExporter()
-	tracers := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
-	store, err := openExample(models.WithTracerProvider(tracers))
+	tracers := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)) // WithBatcher in a service
+	store, err := models.Open(context.Background(), "sqlite://:memory:", models.WithTracerProvider(tracers))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	defer store.Close()
+	if _, err := store.Migrate(context.Background()); err != nil {
+		fmt.Println(err)
+		return
+	}
 	spans.Reset() // those of Migrate
 
 	ctx, request := tracers.Tracer("example").Start(context.Background(), "GET /files")

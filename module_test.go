@@ -25,6 +25,12 @@ var needed = []string{
 	"golang.org/x/sys",            // of x/crypto
 	"golang.org/x/text",           // the normal form of text
 
+	// The interfaces of OpenTelemetry, and what they are made of; the SDK is for tests alone.
+	"go.opentelemetry.io/otel",
+	"go.opentelemetry.io/otel/metric",
+	"go.opentelemetry.io/otel/trace",
+	"github.com/cespare/xxhash/v2",
+
 	// Atlas, and what it is made of.
 	"ariga.io/atlas",
 	"github.com/agext/levenshtein",
