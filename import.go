@@ -110,7 +110,7 @@ const (
 //
 // Each batch is one transaction, with the rows of the audit trail. When it fails, or ctx ends, or the
 // process is killed, whole batches are there; the report says how far it came. A dry run takes no lock and
-// runs on a store WithReadOnly, too; it keeps 50 to 70 bytes in memory of each row that would be made or
+// runs on a store WithReadOnly, too; it keeps 45 to 65 bytes in memory of each row that would be made or
 // updated, and takes one of 65536 differences between two rows of the file about one account for none.
 // Else memory does not grow with the file. Hooks that were added to the client run for updates alone.
 //

@@ -109,7 +109,7 @@ func (i *importer) insertion(columns columnSet) string {
 	statement := "INSERT INTO " + i.table.name + " (" + strings.Join(names, ", ") + ") SELECT " + strings.Join(values, ", ") +
 		" FROM " + fmt.Sprintf(importLists[i.Dialect()].rows, "$"+strconv.Itoa(arguments)) + " WHERE TRUE ON CONFLICT DO NOTHING RETURNING id, public_id"
 	if i.table.email >= 0 {
-		statement += ", email"
+		statement += ", email, is_deleted"
 	}
 	i.statements[columns] = statement
 	return statement
@@ -123,8 +123,8 @@ var importTrails = map[string]string{
 }
 
 // insert makes those of the rows that are new, with their rows of the trail, and returns the others. Accounts
-// are told apart by both values that are unique: of rows that share a public id, a later one is made when
-// the address of the first is taken.
+// are told apart by all that decides whether they are new: of rows that share a public id, a later one is
+// made when the address of the first is taken.
 func (i *importer) insert(ctx context.Context, rows []*importRow, now time.Time) (left []*importRow, err error) {
 	if len(rows) == 0 {
 		return nil, nil
@@ -146,13 +146,16 @@ func (i *importer) insert(ctx context.Context, rows []*importRow, now time.Time)
 	if columns.has(i.table.updatedAt) {
 		args = args[1:]
 	}
-	type key struct{ publicID, email string }
+	type key struct {
+		publicID, email string
+		deleted         bool
+	}
 	ids := make(map[key]int, len(rows))
 	err = i.db.Read(ctx, i.insertion(columns), args, func(r *row.Row) (err error) {
 		id := row.Int(r.Next(), &err)
 		made := key{publicID: row.String(r.Next(), &err)}
 		if i.table.email >= 0 {
-			made.email = row.String(r.Next(), &err)
+			made.email, made.deleted = row.String(r.Next(), &err), row.Bool(r.Next(), &err)
 		}
 		ids[made] = id
 		return err
@@ -164,7 +167,7 @@ func (i *importer) insert(ctx context.Context, rows []*importRow, now time.Time)
 	for _, row := range rows {
 		key := key{publicID: row.id()}
 		if i.table.email >= 0 {
-			key.email = row.values[columnEmail]
+			key.email, key.deleted = row.values[columnEmail], i.deleted(&row.portableRow)
 		}
 		id := ids[key]
 		delete(ids, key) // A row that is the same is another.
