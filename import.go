@@ -285,7 +285,10 @@ func (i *importer) batches(ctx context.Context, next importSource) error {
 		case errors.Is(err, io.EOF):
 			return i.batch(ctx)
 		case err != nil:
-			return errors.Join(i.batch(ctx), err)
+			if failed := i.batch(ctx); failed != nil && !errors.Is(err, failed) {
+				err = errors.Join(failed, err)
+			}
+			return err
 		case refused == nil:
 			refused = i.refuse(ctx, &row)
 		}

@@ -542,3 +542,97 @@ func FuzzCSV(f *testing.F) {
 		}
 	})
 }
+
+// sampled looks at the heap twenty times while bytes go through it.
+type sampled struct {
+	every, left int
+	most        uint64
+}
+
+func (s *sampled) pass(n int) {
+	if s.left -= n; s.left <= 0 {
+		s.left = s.every
+		s.most = max(s.most, liveHeap())
+	}
+}
+
+func (s *sampled) Write(p []byte) (int, error) {
+	s.pass(len(p))
+	return len(p), nil
+}
+
+// portableRows is a file as an export writes it, which is made while it is read.
+type portableRows struct {
+	*sampled
+
+	row        func(n int) string
+	rows, next int
+	text       []byte
+}
+
+func (r *portableRows) Read(p []byte) (int, error) {
+	for len(r.text) < len(p) && r.next < r.rows {
+		r.text = append(r.text, r.row(r.next)...)
+		r.next++
+	}
+	if len(r.text) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, r.text)
+	r.text = append(r.text[:0], r.text[n:]...)
+	r.pass(n)
+	return n, nil
+}
+
+// TestPortable_Memory holds that a million users, and a million files, are tried, imported and exported with
+// less than 64 MiB in use in all. The short form has fewer, and what goes with their number alone. It is not
+// parallel, since others would allocate meanwhile.
+//
+//nolint:paralleltest // See above.
+func TestPortable_Memory(t *testing.T) {
+	rows, bound := 6_000, uint64(6_000*65+3<<20)
+	long := os.Getenv("REVIEWPOINT_TEST_LONG") == "1"
+	if long {
+		rows, bound = 1_000_000, 64<<20
+	}
+	id := func(n int) string { return fmt.Sprintf("%08x-1111-4111-8111-111111111111", n) }
+	makers := []func(n int) string{
+		func(n int) string {
+			return fmt.Sprintf("{\"public_id\":%q,\"email\":\"person%d@example.org\",\"name\":\"Person %d\",\"bio\":\"Reads papers, and writes some.\",\"preferences\":{\"page\":%d},"+
+				"\"is_active\":true,\"is_admin\":false,\"is_deleted\":false,\"last_login_at\":\"2026-01-02T03:04:05Z\",\"created_at\":\"2026-01-02T03:04:05.678901Z\"}\n", id(n), n, n, n)
+		},
+		func(n int) string {
+			return fmt.Sprintf("{\"public_id\":%q,\"user_public_id\":%q,\"filename\":\"paper %d.pdf\",\"content_type\":\"application/pdf\",\"size\":%d}\n", id(n), id(n/3), n, n)
+		},
+	}
+	for name, s := range map[string]*models.Store{"sqlite": open(t, "sqlite://"+t.TempDir()+"/memory.db?synchronous=off"), "postgres": open(t, postgresURL(t))} {
+		ctx := models.AsSystem(t.Context(), "test")
+		must(s.Migrate(ctx))(t)
+		for n, p := range portables {
+			for _, do := range []string{"dry run", "import", "dry run again", "export"} {
+				t.Run(name+"/"+p.name+"/"+do, func(t *testing.T) {
+					before := liveHeap()
+					heap := &sampled{every: rows * 5} // bytes: a row has more than 100
+					began := time.Now()
+					if do == "export" {
+						check(t, p.exportRows(s, ctx, heap, models.ExportOptions{Format: models.ImportJSONLines}))
+					} else {
+						file := &portableRows{sampled: heap, row: makers[n], rows: rows}
+						report := must(p.importRows(s, ctx, file, models.ImportOptions{Format: models.ImportJSONLines, DryRun: do != "import"}))(t)
+						if report.Read != rows || report.Imported+report.Skipped != rows || (report.Skipped > 0) != (do == "dry run again") {
+							t.Errorf("%+v", report)
+						}
+					}
+					used := heap.most
+					if !long {
+						used -= min(used, before)
+					}
+					t.Logf("%d KiB in use, %d before, %s", heap.most>>10, before>>10, time.Since(began).Round(time.Millisecond))
+					if used > bound || heap.most == 0 {
+						t.Errorf("%d KiB, want at most %d", used>>10, bound>>10)
+					}
+				})
+			}
+		}
+	}
+}

@@ -95,6 +95,7 @@ func (a *app) root(getenv func(string) string) *cobra.Command {
 	})
 	root.AddCommand(
 		a.demoCommand(), a.migrateCommand(), a.userCommand(), a.tokenCommand(), a.auditCommand(), a.purgeCommand(), a.doctorCommand(),
+		a.importCommand(), a.exportCommand(),
 	)
 	return root
 }
