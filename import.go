@@ -225,7 +225,7 @@ func (i *importer) give(row *importRow, column int, value string) *RefusedRow {
 
 func (i *importer) run(ctx context.Context, r io.Reader) error {
 	var must columnSet
-	must.add(i.table.must[0])
+	must = must.with(i.table.must[0])
 	if err := i.allowed(ctx, must); err != nil { // before anything is read
 		return err
 	}
@@ -467,8 +467,8 @@ func (i *importer) newPublicID(row *importRow) string {
 	if i.table == portableUsers {
 		return user.DefaultPublicID().String()
 	}
-	text, _ := json.Marshal(row.values[columnOwner:i.table.updatedAt])
-	return uuid.NewSHA1(uuid.MustParse(row.values[columnOwner]), text).String()
+	values := fmt.Sprintf("%q", row.values[columnOwner:i.table.updatedAt])
+	return uuid.NewSHA1(uuid.MustParse(row.values[columnOwner]), []byte(values)).String()
 }
 
 // meet decides what becomes of rows that were not made, for what is there. It returns those that could be
@@ -523,7 +523,7 @@ func (i *importer) differs(row *importRow, met *thereRow) (differs columnSet) {
 		case !row.given.has(n) || n == columnPublicID || n == i.table.updatedAt || met.has(i.table, n, row.values[n]):
 		case column.forward && met.given.has(n) && met.mark == nil && !at(row.values[n]).After(at(met.values[n])):
 		default:
-			differs.add(n)
+			differs = differs.with(n)
 		}
 	}
 	return differs

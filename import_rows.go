@@ -130,13 +130,13 @@ func (i *importer) insert(ctx context.Context, rows []*importRow, now time.Time)
 		return nil, nil
 	}
 	columns := i.given
-	columns.add(columnPublicID)
-	columns.add(i.table.createdAt)
+	columns = columns.with(columnPublicID)
+	columns = columns.with(i.table.createdAt)
 	if columns.has(i.table.isDeleted) {
-		columns.add(i.table.deletedAt)
+		columns = columns.with(i.table.deletedAt)
 	}
 	if i.table == portableFiles {
-		columns.add(columnOwner)
+		columns = columns.with(columnOwner)
 	}
 	tuples, err := i.tuples(rows, columns, now)
 	if err != nil {
@@ -511,6 +511,7 @@ func (i *importer) update(ctx context.Context, id int, row *importRow, columns c
 			value, err = jsonobject.Decode([]byte(row.values[n]))
 		case kindOwner:
 			name, value = file.FieldUserID, row.ownerID
+		case kindText, kindUUID: // which is never changed
 		}
 		if err == nil {
 			err = m.SetField(name, value)

@@ -54,7 +54,7 @@ func (i *importer) csvSource(limit *io.LimitedReader, r io.Reader) (next importS
 		return nil, 0, err
 	}
 	for _, n := range columns {
-		given.add(n)
+		given = given.with(n)
 	}
 	return func(row *importRow) (refused *RefusedRow, err error) {
 		record, err := read(row)
@@ -193,13 +193,9 @@ func plain(given any, kind columnKind) (value, must string) {
 			return given, ""
 		}
 	}
-	switch kind {
-	case kindObject:
-		return "", "must be a JSON object"
-	case kindFlag:
-		return "", errFlag.Error()
-	case kindNumber:
-		return "", "must be a number"
+	must, ok := map[columnKind]string{kindObject: "must be a JSON object", kindFlag: errFlag.Error(), kindNumber: "must be a number"}[kind]
+	if !ok {
+		must = "must be text"
 	}
-	return "", "must be text"
+	return "", must
 }

@@ -168,8 +168,8 @@ func (t *portableTable) importable() []string {
 // columnSet is a set of columns, by their places.
 type columnSet uint32
 
-func (s columnSet) has(n int) bool { return n >= 0 && s&(1<<n) != 0 }
-func (s *columnSet) add(n int)     { *s |= 1 << n }
+func (s columnSet) has(n int) bool       { return n >= 0 && s&(1<<n) != 0 }
+func (s columnSet) with(n int) columnSet { return s | 1<<n }
 
 // portableRow is a row in its normal form.
 type portableRow struct {
@@ -178,7 +178,7 @@ type portableRow struct {
 }
 
 func (r *portableRow) set(n int, value string) {
-	r.given.add(n)
+	r.given = r.given.with(n)
 	r.values[n] = value
 }
 

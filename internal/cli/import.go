@@ -89,7 +89,7 @@ func (a *app) importRowsCommand(name string, rows importer) *cobra.Command {
 			if err != nil {
 				return failure{err}
 			}
-			defer input.Close()
+			defer func() { err = errors.Join(err, input.Close()) }()
 			var opts []models.Option
 			if dryRun {
 				opts = append(opts, models.WithReadOnly())
@@ -109,21 +109,26 @@ func (a *app) importRowsCommand(name string, rows importer) *cobra.Command {
 func (a *app) importRows(ctx context.Context, s *models.Store, rows importer, input io.Reader, size int64, options models.ImportOptions, refused string) (err error) {
 	shown := 0
 	line := a.progress(ctx)
-	show := func(row models.RefusedRow) error {
+	show := func(row models.RefusedRow) {
 		if shown++; shown <= shownOfRows {
 			line.wipe()
 			fmt.Fprintln(a.stderr, refusedLine(row))
 		}
+	}
+	options.Refused = func(row models.RefusedRow) error {
+		show(row)
 		return nil
 	}
-	options.Refused = show
 	if refused != "" {
 		all, failed := newRefusedFile(refused)
 		if failed != nil {
 			return failed
 		}
 		defer func() { err = errors.Join(err, all.close()) }()
-		options.Refused = func(row models.RefusedRow) error { return errors.Join(show(row), all.write(row)) }
+		options.Refused = func(row models.RefusedRow) error {
+			show(row)
+			return all.write(row)
+		}
 	}
 	counted := &countedReader{r: input}
 	options.Progress = func(report models.ImportReport) { line.show("read", int64(report.Read), counted.n, size) }
@@ -132,7 +137,11 @@ func (a *app) importRows(ctx context.Context, s *models.Store, rows importer, in
 	if shown > shownOfRows {
 		fmt.Fprintf(a.stderr, "and %d more\n", shown-shownOfRows)
 	}
-	return errors.Join(a.printImport(*report, options.DryRun, err), importError(ctx, *report, options.DryRun, err))
+	stopped := importError(ctx, *report, options.DryRun, err)
+	if err != nil && report.Read == 0 && !a.json {
+		return stopped
+	}
+	return errors.Join(a.printImport(*report, options.DryRun), stopped)
 }
 
 func refusedLine(row models.RefusedRow) string {
@@ -161,7 +170,7 @@ func importError(ctx context.Context, report models.ImportReport, dryRun bool, e
 	return err
 }
 
-func (a *app) printImport(report models.ImportReport, dryRun bool, err error) error {
+func (a *app) printImport(report models.ImportReport, dryRun bool) error {
 	if a.json {
 		return a.printJSON(struct {
 			models.ImportReport
@@ -169,18 +178,15 @@ func (a *app) printImport(report models.ImportReport, dryRun bool, err error) er
 			DryRun bool `json:"dry_run"`
 		}{report, dryRun})
 	}
-	switch {
-	case report.Read == 0 && err != nil:
-		return nil
-	case report.Read == 0:
-		fmt.Fprintln(a.stdout, "there are no rows in it")
-		return nil
+	if report.Read == 0 {
+		_, err := fmt.Fprintln(a.stdout, "there are no rows in it")
+		return err
 	}
 	would := ""
 	if dryRun {
 		would = "a dry run: nothing was changed; "
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s%d rows read: %d imported, %d updated, %d skipped, %d refused\n", would, report.Read, report.Imported, report.Updated, report.Skipped, report.Refused)
+	_, err := fmt.Fprintf(a.stdout, "%s%d rows read: %d imported, %d updated, %d skipped, %d refused\n", would, report.Read, report.Imported, report.Updated, report.Skipped, report.Refused)
 	return err
 }
 
