@@ -111,8 +111,8 @@ const (
 // Each batch is one transaction, with the rows of the audit trail. When it fails, or ctx ends, or the
 // process is killed, whole batches are there; the report says how far it came. A dry run takes no lock and
 // runs on a store WithReadOnly, too; it keeps 45 to 65 bytes in memory of each row that would be made or
-// updated, and takes one of 65536 differences between two rows of the file about one account for none.
-// Else memory does not grow with the file. Hooks that were added to the client run for updates alone.
+// updated. Of two rows of the file about one account, in different batches, it takes one of 65536
+// differences for none, and a last_login_at or tokens_valid_after that is earlier for one. Else memory does not grow with the file. Hooks that were added to the client run for updates alone.
 //
 // The system may; administrators may, without hashed_password, is_deleted, deleted_at, last_login_at,
 // tokens_valid_after and updated_at; others get ErrForbidden. It may run inside InTx, in whose transaction

@@ -407,6 +407,14 @@ func TestImportUsers_Update(t *testing.T) {
 		if len(trail.Changes) != 4 { // email, name, is_active, tokens_valid_after
 			t.Errorf("the trail has %v", trail.Changes)
 		}
+		cut := must(newUser(s).Save(ctx))(t) // The first row moves the cutoff past that of the second.
+		two := fmt.Sprintf("{\"email\":%q,\"is_active\":false}\n{\"email\":%q,\"tokens_valid_after\":\"2020-01-01T00:00:00Z\"}\n", cut.Email, cut.Email)
+		for _, dry := range []bool{true, false} {
+			report := must(s.ImportUsers(ctx, strings.NewReader(two), models.ImportOptions{Format: models.ImportJSONLines, OnConflict: models.ConflictUpdate, DryRun: dry}))(t)
+			if report.Updated != 1 || report.Skipped != 1 {
+				t.Errorf("dry run %t: %+v", dry, report)
+			}
+		}
 		console := models.WithViewer(ctx, models.Viewer{Admin: true, Label: "console"})
 		for column, value := range map[string]string{
 			"is_deleted": "true", "deleted_at": "2020-01-01T00:00:00Z", "last_login_at": "2020-01-01T00:00:00Z",
