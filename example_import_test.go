@@ -62,35 +62,38 @@ func ExampleStore_ExportUsers() {
 
 func exampleExport(ctx context.Context) error {
 	ctx = models.AsSystem(ctx, "moving house")
-	var stores [2]*models.Store
-	for i := range stores {
-		store, err := models.Open(ctx, "sqlite://:memory:")
-		if err != nil {
-			return err
-		}
-		defer store.Close()
-		if _, err := store.Migrate(ctx); err != nil {
-			return err
-		}
-		stores[i] = store
-	}
-	if _, err := stores[0].Register(ctx, "ada@example.org", "a long horse"); err != nil {
-		return err
-	}
-	var file bytes.Buffer
-	if err := stores[0].ExportUsers(models.IncludeDeleted(ctx), &file, models.ExportOptions{WithPasswordHashes: true}); err != nil {
-		return err
-	}
-	first, err := stores[1].ImportUsers(ctx, bytes.NewReader(file.Bytes()), models.ImportOptions{})
+	from, err := models.Open(ctx, "sqlite://:memory:")
 	if err != nil {
 		return err
 	}
-	again, err := stores[1].ImportUsers(ctx, bytes.NewReader(file.Bytes()), models.ImportOptions{})
+	defer from.Close()
+	to, err := models.Open(ctx, "sqlite://:memory:")
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	for _, store := range []*models.Store{from, to} {
+		if _, err := store.Migrate(ctx); err != nil {
+			return err
+		}
+	}
+	if _, err := from.Register(ctx, "ada@example.org", "a long horse"); err != nil {
+		return err
+	}
+	var file bytes.Buffer
+	if err := from.ExportUsers(models.IncludeDeleted(ctx), &file, models.ExportOptions{WithPasswordHashes: true}); err != nil {
+		return err
+	}
+	first, err := to.ImportUsers(ctx, bytes.NewReader(file.Bytes()), models.ImportOptions{})
+	if err != nil {
+		return err
+	}
+	again, err := to.ImportUsers(ctx, bytes.NewReader(file.Bytes()), models.ImportOptions{})
 	if err != nil {
 		return err
 	}
 	named := strings.NewReader("email,name\nada@example.org,Ada\n")
-	changed, err := stores[1].ImportUsers(ctx, named, models.ImportOptions{OnConflict: models.ConflictUpdate})
+	changed, err := to.ImportUsers(ctx, named, models.ImportOptions{OnConflict: models.ConflictUpdate})
 	if err != nil {
 		return err
 	}

@@ -173,6 +173,8 @@ type importer struct {
 	statements map[columnSet]string // that make rows which are given these columns
 	texts      bytes.Buffer         // values of the rows that are being made, as JSON
 	json       *json.Encoder        // writes to texts
+	written    []byte               // the tuples of these rows
+	changes    []byte               // of these rows, for the trail
 
 	dry *dryRows // nil unless it is a dry run
 }

@@ -164,6 +164,9 @@ func (i *importer) insert(ctx context.Context, rows []*importRow, now time.Time)
 		return nil, err
 	}
 	var made []byte
+	if i.table.trail != nil {
+		made = make([]byte, 0, len(i.changes)+24*len(rows))
+	}
 	for _, row := range rows {
 		key := key{publicID: row.id()}
 		if i.table.email >= 0 {
@@ -196,12 +199,13 @@ func (i *importer) insert(ctx context.Context, rows []*importRow, now time.Time)
 // tuples are these columns of the rows as JSON; and it gives the rows their changes for the trail.
 func (i *importer) tuples(rows []*importRow, columns columnSet, now time.Time) (string, error) {
 	i.texts.Reset()
+	i.changes = i.changes[:0]
 	var (
-		tuples, changes []byte
-		null            = []byte("null")
-		moment          = now.Format(time.RFC3339Nano)
-		values          = make([][]byte, len(i.table.columns))
-		trail           = make([][]byte, len(i.table.order))
+		tuples = i.written[:0]
+		null   = []byte("null")
+		moment = now.Format(time.RFC3339Nano)
+		values = make([][]byte, len(i.table.columns))
+		trail  = make([][]byte, len(i.table.order))
 	)
 	for _, row := range rows {
 		whole := i.whole(row, moment)
@@ -232,11 +236,12 @@ func (i *importer) tuples(rows []*importRow, columns columnSet, now time.Time) (
 			for place, n := range i.table.order {
 				trail[place] = values[n]
 			}
-			begin := len(changes)
-			changes = i.table.trail.Append(changes, trail)
-			row.changes = changes[begin:len(changes):len(changes)]
+			begin := len(i.changes)
+			i.changes = i.table.trail.Append(i.changes, trail)
+			row.changes = i.changes[begin:]
 		}
 	}
+	i.written = tuples
 	return jsonList(tuples), nil
 }
 
