@@ -29,9 +29,10 @@ const methods = `
 | ListUsers, ListFiles, DeleteFiles (to others there are none) | no viewer | no | yes | hidden | yes | yes |
 | RevokeAllTokens, ExportSubject | no viewer | no | yes | no | yes | yes |
 | SetPassword, DeactivateUser, ReactivateUser, SoftDeleteUser, RestoreUser, AnonymizeUser, RecordLogin | no viewer | no | no | no | yes | yes |
-| ImportUsers | no viewer | no | no | no | yes | yes |
+| ImportUsers, ImportFiles | no viewer | no | no | no | yes | yes |
+| ExportUsers, ExportFiles (of what the viewer may see) | no viewer | no | yes | hidden | yes | yes |
 | UpsertUser (of an account that is there) | no viewer | no | yes | no | yes | yes |
-| UpsertUser of a new account, ImportUsers with hashed_password, PurgeExpired | no viewer | no | no | no | no | yes |
+| UpsertUser of a new account, ImportUsers with hashed_password, ExportUsers with hashed_password, PurgeExpired | no viewer | no | no | no | no | yes |
 `
 
 func TestMethods_InDocs(t *testing.T) {
@@ -151,6 +152,26 @@ func (w *world) calls(t *testing.T, ctx context.Context) map[string]call {
 		"ImportUsers with hashed_password": changes(func(ctx context.Context) error {
 			_, err := w.ImportUsers(ctx, strings.NewReader("email,hashed_password\nnew@example.org,!\n"), models.ImportOptions{})
 			return err
+		}),
+		"ImportFiles": changes(func(ctx context.Context) error {
+			row := "user_public_id,filename,content_type\n" + w.target.PublicID.String() + ",a.pdf,application/pdf\n"
+			_, err := w.ImportFiles(ctx, strings.NewReader(row), models.ImportOptions{})
+			return err
+		}),
+		"ExportUsers": reads(func(ctx context.Context) (int, error) {
+			var written bytes.Buffer
+			err := w.ExportUsers(ctx, &written, models.ExportOptions{})
+			return strings.Count(written.String(), "\n"+w.target.PublicID.String()), err
+		}),
+		"ExportUsers with hashed_password": reads(func(ctx context.Context) (int, error) {
+			var written bytes.Buffer
+			err := w.ExportUsers(ctx, &written, models.ExportOptions{WithPasswordHashes: true})
+			return strings.Count(written.String(), "\n"+w.target.PublicID.String()), err
+		}),
+		"ExportFiles": reads(func(ctx context.Context) (int, error) {
+			var written bytes.Buffer
+			err := w.ExportFiles(ctx, &written, models.ExportOptions{})
+			return strings.Count(written.String(), ","+w.target.PublicID.String()+","), err
 		}),
 		"PurgeExpired": changes(func(ctx context.Context) error {
 			_, err := w.PurgeExpired(ctx, models.PurgeOptions{})

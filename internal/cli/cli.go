@@ -143,7 +143,7 @@ func (a *app) root() *cobra.Command {
 	})
 	root.AddCommand(
 		a.demoCommand(), a.migrateCommand(), a.userCommand(), a.fileCommand(), a.tokenCommand(), a.auditCommand(), a.purgeCommand(), a.doctorCommand(),
-		a.erdCommand(), a.copyCommand(),
+		a.erdCommand(), a.copyCommand(), a.importCommand(), a.exportCommand(),
 	)
 	root.AddCommand(a.completionCommand())
 	inGroups(root, groups)
