@@ -46,7 +46,7 @@ func (s *Store) ExportUsers(ctx context.Context, w io.Writer, opts ExportOptions
 // ExportFiles writes the records of all files as ImportFiles reads them, as ExportUsers does accounts. The
 // columns are public_id, user_public_id (the owner's), filename, content_type, size (bytes), created_at and
 // updated_at. Files of deleted accounts are left out unless ctx is from IncludeDeleted. A person gets the
-// own files.
+// own files; others get ErrForbidden. It may run inside InTx, as ExportUsers does.
 func (s *Store) ExportFiles(ctx context.Context, w io.Writer, opts ExportOptions) error {
 	return s.exportRows(ctx, "ExportFiles", portableFiles, w, opts)
 }

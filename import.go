@@ -128,7 +128,8 @@ func (s *Store) ImportUsers(ctx context.Context, r io.Reader, opts ImportOptions
 // A row meets the file with its public_id. One that gives none has one that follows from all that it gives,
 // so that it is not made again with the same file: rows that are alike are one.
 //
-// The system may; administrators may, without updated_at; others get ErrForbidden.
+// The system may; administrators may, without updated_at; others get ErrForbidden. It may run inside InTx, in
+// whose transaction all batches are then.
 func (s *Store) ImportFiles(ctx context.Context, r io.Reader, opts ImportOptions) (*ImportReport, error) {
 	return s.importRows(ctx, "ImportFiles", portableFiles, r, opts)
 }

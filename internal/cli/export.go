@@ -92,7 +92,8 @@ func (a *app) exportRowsCommand(name string, rows exporter, count func(*models.S
 			}, models.WithReadOnly())
 		},
 	}
-	command.Flags().StringVar(&format, "format", "", "`csv` or jsonl (default by the end of the file's name, else csv)")
+	command.Flags().StringVar(&format, "format", "", "the `format`: csv or jsonl (default by the end of the file's name, else csv)")
+	oneOf(command, "format", "csv", "jsonl")
 	command.Flags().StringVar(&path, "out", "", "a new `file` for it, which its owner alone may read, in place of standard output")
 	command.Flags().BoolVar(&deleted, "deleted", false, "deleted accounts and their files, too")
 	return command

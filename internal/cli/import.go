@@ -99,8 +99,10 @@ func (a *app) importRowsCommand(name string, rows importer) *cobra.Command {
 			}, opts...)
 		},
 	}
-	command.Flags().StringVar(&format, "format", "", "`csv` or jsonl (default by the end of the file's name, else csv)")
-	command.Flags().StringVar(&conflict, "on-conflict", "refuse", "what to do with a row that is there with other values: `refuse`, skip or update")
+	command.Flags().StringVar(&format, "format", "", "the `format`: csv or jsonl (default by the end of the file's name, else csv)")
+	oneOf(command, "format", "csv", "jsonl")
+	command.Flags().StringVar(&conflict, "on-conflict", "refuse", "`what` becomes of a row that is there with other values: refuse, skip or update")
+	oneOf(command, "on-conflict", "refuse", "skip", "update")
 	command.Flags().StringVar(&refused, "refused", "", "a new `file` for all rows that are refused, with line, field and reason: CSV, or JSON lines if it ends in .jsonl")
 	command.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and change nothing")
 	return command

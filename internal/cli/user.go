@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -402,7 +400,7 @@ func (a *app) userExportCommand() *cobra.Command {
 				if path == "" {
 					return s.ExportSubject(ctx, u.ID, a.stdout)
 				}
-				if err := exportTo(ctx, path, s, u); err != nil {
+				if err := toNewFile(path, func(w io.Writer) error { return s.ExportSubject(ctx, u.ID, w) }); err != nil {
 					return err
 				}
 				return a.done(u, "export", "exported")
@@ -411,20 +409,4 @@ func (a *app) userExportCommand() *cobra.Command {
 	}
 	command.Flags().StringVar(&path, "out", "", "a new `file` for it, which its owner alone may read, in place of standard output")
 	return command
-}
-
-// exportTo makes a file, whole or not at all.
-func exportTo(ctx context.Context, path string, s *models.Store, u *ent.User) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	switch {
-	case errors.Is(err, fs.ErrExist):
-		return errors.New("--out names a file that is there already: give another name")
-	case err != nil:
-		return fmt.Errorf("--out: %w", errors.Unwrap(err)) // without the path, which may be a URL by mistake
-	}
-	err = errors.Join(s.ExportSubject(ctx, u.ID, file), file.Close())
-	if err != nil {
-		err = errors.Join(err, os.Remove(path))
-	}
-	return err
 }
