@@ -53,8 +53,8 @@ const (
 )
 
 // UserFilter says which accounts a list has: those that all its fields let through. The zero value lets
-// through all that the viewer may see. Texts have at most 255 characters; case does not count, in any script,
-// and no character has a meaning of its own.
+// through all that the viewer may see. Texts have at most 255 characters; case does not count, letter by letter
+// as in Unicode's simple case folding, and no character has a meaning of its own.
 type UserFilter struct {
 	Text          string    // in the address or in the name
 	Email         string    // in the address
@@ -151,7 +151,7 @@ func (s *Store) ListFiles(ctx context.Context, filter FileFilter, request PageRe
 			owner = v.UserID
 		}
 		l.where("user_id", "user_id = ", strconv.Itoa(owner), owner)
-		l.indexed = true
+		l.indexed, l.owned = true, true
 	default: // Those of others are not there.
 		l.where("user_id", "FALSE AND user_id = ", strconv.Itoa(filter.UserID), filter.UserID)
 	}
@@ -180,6 +180,8 @@ type list struct {
 	key        sortKey
 	descending bool
 	indexed    bool  // there is an index by created_at
+	owned      bool  // its rows are found by their owner
+	search     bool  // rows may be looked at that are not shown
 	err        error // the first of the filter
 }
 
@@ -217,7 +219,7 @@ var (
 		SortUpdatedAt:   {"updated_at", instant},
 		SortEmail:       {"email", words},
 		SortName:        {"coalesce(name, '')", words},
-		SortLastLoginAt: {"coalesce(last_login_at, '0001-01-01 00:00:00')", instant},
+		SortLastLoginAt: {"coalesce(last_login_at, " + never + ")", instant},
 	}
 	fileSorts = map[Sort]sortKey{
 		SortID:          {},
@@ -228,6 +230,10 @@ var (
 		SortSize:        {"size", number},
 	}
 )
+
+// never stands for a time that is missing, in the form of the database: PostgreSQL would read one without a
+// zone in that of the session.
+const never = "'0001-01-01 00:00:00'"
 
 func placeOfUser(sort Sort, u *ent.User) place {
 	p := place{id: int64(u.ID)}
@@ -288,15 +294,17 @@ func (l *list) refuse(field, reason string) {
 }
 
 func (l *list) is(column string, value *bool) {
-	switch {
-	case value == nil:
-	case *value:
+	if value == nil {
+		return
+	}
+	l.search = true
+	if *value {
 		l.name += " " + column
 		l.conditions = append(l.conditions, column)
-	default:
-		l.name += " not " + column
-		l.conditions = append(l.conditions, "NOT "+column)
+		return
 	}
+	l.name += " not " + column
+	l.conditions = append(l.conditions, "NOT "+column)
 }
 
 func (l *list) between(from, before time.Time) {
@@ -316,6 +324,7 @@ func (l *list) since(field, condition string, at time.Time) {
 		l.refuse(field, "must be a time in the years 1 to 9999")
 		return
 	}
+	l.search = true
 	l.where(field, condition, strconv.FormatInt(at.UnixMicro(), 10), at)
 }
 
@@ -332,6 +341,7 @@ func (l *list) sizes(least int64, most *int64) {
 	case most != nil && *most < least:
 		l.refuse("max_size", "must not be below 0 or min_size")
 	}
+	l.search = l.search || least > 0 || most != nil
 	if least > 0 {
 		l.where("min_size", "size >= ", strconv.FormatInt(least, 10), least)
 	}
@@ -374,6 +384,7 @@ func (l *list) kindOf(column, wanted string) {
 const longestText = 255
 
 func (l *list) searchable(field, wanted string) bool {
+	l.search = true
 	err := text.Valid(wanted)
 	switch {
 	case err != nil:
@@ -446,6 +457,7 @@ func (l *list) sortBy(request PageRequest, by Sort, keys map[Sort]sortKey) error
 		return validation.New("PageRequest", "sort", "must be a column that the list can be sorted by, or empty")
 	}
 	l.key = key
+	l.search = l.search || l.by != by
 	switch request.Order {
 	case "":
 		l.descending = key.expression == "" || key.holds == instant
@@ -458,8 +470,11 @@ func (l *list) sortBy(request PageRequest, by Sort, keys map[Sort]sortKey) error
 	if l.descending {
 		l.name += " desc"
 	}
-	if l.key.holds == words && l.dialect == dialect.Postgres {
-		l.key.expression += ` COLLATE "C"`
+	if l.dialect == dialect.Postgres {
+		l.key.expression = strings.Replace(l.key.expression, never, "timestamptz '0001-01-01 00:00:00+00'", 1)
+		if l.key.holds == words {
+			l.key.expression += ` COLLATE "C"`
+		}
 	}
 	return nil
 }
@@ -487,7 +502,7 @@ func (l *list) statement(selects string, w walk) string {
 	switch {
 	case !w.started:
 	case key == "":
-		write(" AND id", than, l.arg(w.from.id))
+		write(" AND ", l.id(), than, l.arg(w.from.id))
 	case l.dialect == dialect.SQLite && l.by == SortCreatedAt && l.indexed:
 		// SQLite would search the index for the times of a row value alone, and read all rows that were made at
 		// the time of the place, which may be all that a CreateFiles made.
@@ -502,8 +517,16 @@ func (l *list) statement(selects string, w walk) string {
 	if key != "" {
 		write(key, order, ", ")
 	}
-	write("id", order, " LIMIT ", l.arg(w.limit+1))
+	write(l.id(), order, " LIMIT ", l.arg(w.limit+1))
 	return b.String()
+}
+
+// id is what a list is sorted by in the end. The databases would look for one user's files by id among all files.
+func (l *list) id() string {
+	if l.key.expression == "" && l.owned {
+		return "id + 0"
+	}
+	return "id"
 }
 
 // value is a place's as an argument.
@@ -536,7 +559,11 @@ func listPage[T any, N interface {
 		made   []T // by the page, which costs less than one by one
 		items  = make([]N, 0, min(w.limit, DefaultPageLimit)+1)
 	)
-	err = db.Read(ctx, query, l.args, func(r *row.Row) error {
+	read := db.Read
+	if l.search {
+		read = db.Search
+	}
+	err = read(ctx, query, l.args, func(r *row.Row) error {
 		if len(made) == 0 {
 			made = nodes(min(w.limit-len(items), DefaultPageLimit) + 1)
 		}
@@ -550,7 +577,7 @@ func listPage[T any, N interface {
 	if request.WithTotal {
 		p.Total = new(int)
 		count := "SELECT count(*) FROM " + table + " WHERE " + strings.Join(l.conditions, " AND ")
-		err = db.Read(ctx, count, filter, func(r *row.Row) (err error) {
+		err = db.Search(ctx, count, filter, func(r *row.Row) (err error) {
 			*p.Total = row.Int(r.Next(), &err)
 			return err
 		})

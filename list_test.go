@@ -324,6 +324,110 @@ func manyUsers(n int) string {
 	return b.String()
 }
 
+// TestListFiles_PlanByID: the files of one user are not looked for among those of all.
+func TestListFiles_PlanByID(t *testing.T) {
+	t.Parallel()
+	eachURL(t, func(t *testing.T, url string) {
+		var (
+			sent string
+			args []any
+		)
+		s := open(t, url, models.CheapHashing, models.WithStatements(func(query string, named []driver.NamedValue) {
+			sent, args = query, nil
+			for _, arg := range named {
+				args = append(args, arg.Value)
+			}
+		}))
+		must(s.Migrate(t.Context()))(t)
+		ctx := models.AsSystem(t.Context(), "test")
+		owner, other := must(newUser(s).Save(ctx))(t), must(newUser(s).Save(ctx))(t)
+		check(t, manyFiles(ctx, s, owner.ID, 50))
+		check(t, manyFiles(ctx, s, other.ID, 5000))
+		must(s.ExecContext(ctx, "ANALYZE"))(t)
+		request := models.PageRequest{Sort: models.SortID}
+		for range 2 {
+			request.After = must(s.ListFiles(ctx, models.FileFilter{UserID: owner.ID}, request))(t).Next
+			query := sent
+			var plan string
+			if s.Dialect() == dialect.SQLite {
+				plan = sqlitePlan(t, ctx, s, query, args)
+			} else {
+				plan = strings.Join(column[string](t, ctx, s, "EXPLAIN "+query, args...), "\n")
+			}
+			if !strings.Contains(plan, "file_user_id_") || strings.Contains(plan, "files_pkey") {
+				t.Errorf("the plan of %s\n%s", query, plan)
+			}
+		}
+	})
+}
+
+// TestLists_Interrupted: a search ends with its context, though no row is found that would be the occasion.
+func TestLists_Interrupted(t *testing.T) {
+	t.Parallel()
+	eachURL(t, func(t *testing.T, url string) {
+		began := func() {}
+		s := open(t, url, models.CheapHashing, models.WithStatements(func(string, []driver.NamedValue) { began() }))
+		must(s.Migrate(t.Context()))(t)
+		ctx := models.AsSystem(t.Context(), "test")
+		check(t, manyFiles(ctx, s, must(newUser(s).Save(ctx))(t).ID, 10))
+		for name, list := range map[string]func(context.Context) error{
+			"text": func(ctx context.Context) error {
+				_, err := s.ListFiles(ctx, models.FileFilter{Filename: "nobody's"}, models.PageRequest{})
+				return err
+			},
+			"size": func(ctx context.Context) error {
+				_, err := s.ListFiles(ctx, models.FileFilter{MinSize: 1 << 60}, models.PageRequest{})
+				return err
+			},
+			"flag": func(ctx context.Context) error {
+				_, err := s.ListUsers(ctx, models.UserFilter{Active: new(false)}, models.PageRequest{})
+				return err
+			},
+			"time": func(ctx context.Context) error {
+				_, err := s.ListUsers(ctx, models.UserFilter{CreatedBefore: time.Unix(0, 0)}, models.PageRequest{})
+				return err
+			},
+			"sort": func(ctx context.Context) error {
+				_, err := s.ListUsers(models.AsUser(ctx, &ent.User{ID: 1 << 40}), models.UserFilter{}, models.PageRequest{Sort: models.SortName})
+				return err
+			},
+		} {
+			check(t, list(ctx))
+			ending, end := context.WithCancel(ctx)
+			began = end
+			if err := list(ending); !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v, want the error of the context", name, err)
+			}
+			began = func() {}
+		}
+	})
+}
+
+// TestListUsers_Zone: a zone in the URL changes no page.
+func TestListUsers_Zone(t *testing.T) {
+	t.Parallel()
+	address := must(url.Parse(postgresURL(t)))(t)
+	for _, zone := range []string{"Asia/Tokyo", "America/New_York"} {
+		query := address.Query()
+		query.Set("timezone", zone)
+		address.RawQuery = query.Encode()
+		s := open(t, address.String(), models.CheapHashing)
+		ctx := models.AsSystem(t.Context(), "test")
+		for range 6 {
+			check(t, newUser(s).Exec(ctx))
+		}
+		check(t, newUser(s).SetLastLoginAt(time.Now()).Exec(ctx))
+		for _, order := range []models.Order{models.Ascending, models.Descending} {
+			request := models.PageRequest{Sort: models.SortLastLoginAt, Order: order}
+			want := sortedUsers(t, ctx, s, models.UserFilter{}, request)
+			walkPages(t, seed(t), zone, request, func(r models.PageRequest) (*models.Page[*ent.User], error) {
+				r.Limit = 2
+				return s.ListUsers(ctx, models.UserFilter{}, r)
+			}, want)
+		}
+	}
+}
+
 // TestListUsers_Locale: text is sorted by code points on a server that sorts by the rules of a language, too.
 func TestListUsers_Locale(t *testing.T) {
 	t.Parallel()

@@ -33,7 +33,18 @@ func (db *DB) Read(ctx context.Context, query string, args []any, scan func(*row
 	})
 }
 
-// readRows is Read where the statement must go through the transaction.
+// Search is Read for a query that may look at many rows: SQLite is interrupted when ctx ends.
+func (db *DB) Search(ctx context.Context, query string, args []any, scan func(*row.Row) error) error {
+	if unitFrom(ctx, db) == nil {
+		if err := db.take(ctx, db.turns, query); err != nil {
+			return err
+		}
+		defer db.turns.pass()
+	}
+	return db.readRows(ctx, query, args, scan)
+}
+
+// readRows reads by database/sql, in the transaction that ctx carries or outside of one.
 func (db *DB) readRows(ctx context.Context, query string, args []any, scan func(*row.Row) error) (err error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
