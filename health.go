@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/reviewpoint/models/internal/database"
 	"github.com/reviewpoint/models/internal/migration"
 	"github.com/reviewpoint/models/schema/migrations"
 )
@@ -16,7 +17,8 @@ type Health struct {
 	ReadOnly bool   `json:"read_only"` // The store was opened to read, or the server takes no writes.
 
 	// Schema is "current", "pending" when Migrate has something to do, "newer" when migrations were applied
-	// that this program has not, or "unknown" when the tables are not what its migrations made.
+	// that this program has not, or "unknown" when the tables are not what its migrations made, or may not be
+	// looked at.
 	Schema    string   `json:"schema"`
 	Migration string   `json:"migration,omitempty"` // the version of the last one applied, of "current" and "pending"
 	Pending   []string `json:"pending"`             // the names of the migrations that are pending, in order
@@ -26,7 +28,8 @@ type Health struct {
 // Health asks the database what it is, what it may do, and where its schema stands. It is for a probe: it
 // needs no viewer, tells nothing of any row, changes nothing, works on an empty database and on a replica, and
 // takes as long as ctx allows. An error means that the database did not answer; a schema that does not fit is
-// no error but in Schema, so that a service may go on beside a newer release. Inside InTx it joins.
+// no error but in Schema, so that a service may go on beside a newer release; so is one that the role may not
+// read. Inside InTx it joins.
 func (s *Store) Health(ctx context.Context) (Health, error) {
 	h := Health{Dialect: s.Dialect(), Role: "primary", Pending: []string{}}
 	server, err := s.db.Server(ctx)
@@ -49,6 +52,9 @@ func (s *Store) Health(ctx context.Context) (Health, error) {
 	case errors.Is(err, migration.ErrEdited), errors.Is(err, migration.ErrForeign), errors.Is(err, migration.ErrOrder):
 		h.Schema, h.Problem = "unknown", err.Error()
 		return h, nil
+	case forbidden(err):
+		h.Schema, h.Problem = "unknown", err.Error()+": grant SELECT on atlas_schema_revisions"
+		return h, nil
 	case err != nil:
 		return h, err
 	}
@@ -61,4 +67,10 @@ func (s *Store) Health(ctx context.Context) (Health, error) {
 		}
 	}
 	return h, nil
+}
+
+// forbidden reports whether the server refused the role, SQLSTATE 42501.
+func forbidden(err error) bool {
+	e, ok := errors.AsType[*database.Error](err)
+	return ok && e.Code == "42501"
 }

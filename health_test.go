@@ -148,3 +148,18 @@ func replicaOf(t *testing.T, s *models.Store, address string) string {
 	t.Cleanup(func() { run(context.Background(), "%s/pg_ctl stop -m immediate -D %s", bin, folder) })
 	return u.String()
 }
+
+// TestHealth_Forbidden: a role that may not look at the migrations is answered all the same.
+func TestHealth_Forbidden(t *testing.T) {
+	t.Parallel()
+	address := must(url.Parse(postgresURL(t)))(t)
+	admin := open(t, address.String())
+	role := "nobody_" + strings.TrimPrefix(address.Path, "/")
+	must(admin.ExecContext(t.Context(), "CREATE ROLE "+role+" LOGIN PASSWORD 'nobody'"))(t)
+	t.Cleanup(func() { must(admin.ExecContext(context.Background(), "DROP ROLE "+role))(t) })
+	address.User = url.UserPassword(role, "nobody")
+	h := must(open(t, address.String()).Health(t.Context()))(t)
+	if h.Schema != "unknown" || h.Version == "" || !strings.Contains(h.Problem, "grant SELECT on atlas_schema_revisions") {
+		t.Errorf("%+v", h)
+	}
+}

@@ -59,7 +59,13 @@ func snapshot(ctx context.Context, db *database.DB) (*state, error) {
 	if !ok {
 		return nil, errors.Join(errors.New("a transaction answers no queries"), tx.Rollback())
 	}
-	return &state{on, db, tx.Rollback}, nil
+	s := &state{on, db, tx.Rollback}
+	if db.Dialect() == dialect.Postgres { // A large table takes its time to count.
+		if _, err := list[string](ctx, s, "SELECT set_config('statement_timeout', '0', true)"); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+	}
+	return s, nil
 }
 
 // number answers a query for one number, NULL being 0.

@@ -22,6 +22,7 @@ import (
 var (
 	ErrDifferent = errors.New("the databases differ")
 	ErrRefused   = errors.New("the target does not take a row")
+	ErrNotAlone  = errors.New("somebody else writes to the target")
 )
 
 // Report says of each table how it stands, in the order in which tables are copied.
@@ -33,7 +34,7 @@ type Report struct {
 type Table struct {
 	Name       string
 	Rows       int64  // of the source
-	Found      int64  // rows of the target; before anything was copied, but for Verify
+	Found      int64  // rows of the target: when both were compared, or before anything was copied
 	Copied     int64  // by this call
 	Sum        string // SHA-256 of the source's rows, in hexadecimal; only when both were compared
 	TargetSum  string
@@ -95,7 +96,8 @@ func (t *transfer) tell(verb string, rows, total int64) {
 // Copy copies what the target lacks, and compares both then. from is open for reading only, and to is up to
 // date. Rows of the target must be the source's first ones: they are compared before anything is written, for
 // a row that is another one may be somebody else's work. Each batch is a transaction; when it fails,
-// the report says what was committed. It returns ErrDifferent and ErrRefused.
+// the report says what was committed. It returns ErrDifferent, ErrRefused, and ErrNotAlone when there are
+// rows at the end of a table that it has not written, as those of another copy.
 //
 // The source is read in one transaction from beginning to end, so it is one state of it that is copied, whatever
 // is written there meanwhile. PostgreSQL cannot vacuum rows that are deleted meanwhile, and SQLite's WAL grows;
@@ -120,13 +122,14 @@ func Copy(ctx context.Context, from, to *database.DB, tables []*schema.Table, pr
 	for i, table := range t.tables {
 		r := newReader(t.from, table, ends[i], kind.settle)
 		for {
+			after := r.last
 			if err := r.fill(ctx); err != nil {
 				return t.report, err
 			}
 			if len(r.batch) == 0 {
 				break
 			}
-			n, err := t.write(ctx, table, r.batch)
+			n, err := t.write(ctx, table, after, r.batch)
 			copied += int64(n)
 			t.report.Tables[i].Copied += int64(n)
 			if err != nil {
@@ -303,14 +306,17 @@ func (t *transfer) compareTable(ctx context.Context, table *table, out *Table, t
 	return nil
 }
 
-// write writes rows in one transaction. If the target does not take one of them, those before it are
-// committed, and the error names it.
-func (t *transfer) write(ctx context.Context, table *table, rows []record) (written int, err error) {
+// write writes rows after an id in one transaction. If the target does not take one of them, those before it
+// are committed, and the error names it.
+func (t *transfer) write(ctx context.Context, table *table, after int64, rows []record) (written int, err error) {
 	arguments, err := table.arguments(t.to.Dialect(), rows)
 	if err != nil {
 		return 0, err
 	}
 	err = t.to.InTx(ctx, func(ctx context.Context) error {
+		if err := t.alone(ctx, table, after); err != nil {
+			return err
+		}
 		_, err := t.to.ExecContext(ctx, table.insertion(t.to.Dialect()), arguments...)
 		return err
 	})
@@ -323,11 +329,25 @@ func (t *transfer) write(ctx context.Context, table *table, rows []record) (writ
 		return 0, fmt.Errorf("%w: %s id %d: %w: mend it in the source", ErrRefused, table.name, rows[0].id, err)
 	}
 	half := len(rows) / 2
-	if written, err = t.write(ctx, table, rows[:half]); err != nil {
+	if written, err = t.write(ctx, table, after, rows[:half]); err != nil {
 		return written, err
 	}
-	more, err := t.write(ctx, table, rows[half:])
+	more, err := t.write(ctx, table, rows[half-1].id, rows[half:])
 	return written + more, err
+}
+
+// alone refuses a table that does not end with the id. Copies of one target write one after the other.
+func (t *transfer) alone(ctx context.Context, table *table, after int64) error {
+	if t.to.Dialect() == dialect.Postgres {
+		if _, err := t.to.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('reviewpoint copy', 0))"); err != nil {
+			return err
+		}
+	}
+	last, err := list[int64](ctx, t.to, fmt.Sprintf("SELECT coalesce(max(%q), $1) FROM %q", table.id(), table.name), int64(first))
+	if err == nil && last[0] != after {
+		err = fmt.Errorf("%w: let it end, for it has added rows; then run the same again", ErrNotAlone)
+	}
+	return err
 }
 
 // isRefusal reports whether it is a row that a write failed for.
@@ -359,6 +379,9 @@ func lastID(ctx context.Context, s *state, t *table) (int64, error) {
 		return highest, err
 	}
 	given, err := s.number(ctx, "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM "+sequences[0])
+	if e, ok := errors.AsType[*database.Error](err); ok && e.Code == "42501" { // insufficient_privilege
+		err = fmt.Errorf("%w: GRANT SELECT ON ALL SEQUENCES to the role, or pg_read_all_data", err)
+	}
 	return max(highest, given), err
 }
 

@@ -200,6 +200,40 @@ func TestCopy_Interrupted(t *testing.T) {
 	})
 }
 
+// TestCopy_NotAlone stops at rows that somebody else adds to the target meanwhile.
+func TestCopy_NotAlone(t *testing.T) {
+	t.Parallel()
+	eachWay(t, func(t *testing.T, from, to string) {
+		source, target := newURL(t, from), newURL(t, to)
+		addRows(t, open(t, source, database.Options{}), 5000)
+		is, other := open(t, target, database.Options{}), false
+		_, err := transfer.Copy(t.Context(), open(t, source, readOnly), is, migrate.Tables, func(verb string, _, _ int64) {
+			if verb == "copied" && !other {
+				other = true
+				execute(t, is, "INSERT INTO users (id, public_id, email, hashed_password) VALUES (1000001, '00000000-0000-4000-8000-00000000000a', 'x', 'x')")
+			}
+		})
+		if !errors.Is(err, transfer.ErrNotAlone) {
+			t.Errorf("%v, want ErrNotAlone", err)
+		}
+		if got := query(t, is, "SELECT (SELECT count(*) FROM users) < 5000, (SELECT count(*) FROM files)"); got[0] != "true|0" && got[0] != "1|0" {
+			t.Errorf("written after it: %v", got)
+		}
+	})
+}
+
+// TestCopy_LargeTable: a table may take longer to count than a statement of a service may.
+func TestCopy_LargeTable(t *testing.T) {
+	t.Parallel()
+	db := open(t, newURL(t, dialect.Postgres), readOnly)
+	if limit, err := transfer.InSnapshot(t.Context(), db, "SHOW statement_timeout"); err != nil || limit != "0" {
+		t.Errorf("statement_timeout is %q, %v", limit, err)
+	}
+	if limit := query(t, db, "SHOW statement_timeout")[0]; limit != "1min" {
+		t.Errorf("statement_timeout of others is %q", limit)
+	}
+}
+
 // TestCopy_LostConnection loses the connections of the target.
 func TestCopy_LostConnection(t *testing.T) {
 	t.Parallel()
@@ -519,7 +553,7 @@ func TestCopy_ReadingRole(t *testing.T) {
 	u.User = url.UserPassword(role, "reader")
 	db := open(t, u.String(), readOnly)
 	to := open(t, target, database.Options{})
-	if _, err := transfer.Copy(t.Context(), db, to, migrate.Tables, nil); err == nil || !strings.Contains(err.Error(), "audit_logs_id_seq") {
+	if _, err := transfer.Copy(t.Context(), db, to, migrate.Tables, nil); err == nil || !strings.Contains(err.Error(), "audit_logs_id_seq") || !strings.Contains(err.Error(), "GRANT SELECT ON ALL SEQUENCES") {
 		t.Errorf("without its sequences: %v", err)
 	}
 	execute(t, admin, "GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO "+role)
