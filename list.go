@@ -330,7 +330,7 @@ func (l *list) sizes(least int64, most *int64) {
 	case least < 0:
 		l.refuse("min_size", "must be 0 or more bytes")
 	case most != nil && *most < least:
-		l.refuse("max_size", "must not be below 0 or min_size")
+		l.refuse("max_size", "must not be below 0, or below the least size")
 	}
 	if least > 0 {
 		l.where("min_size", "size >= ", strconv.FormatInt(least, 10), least)

@@ -1,0 +1,33 @@
+package cli_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestRun_WrongValue gives flags values that they cannot have: one line that names the flag and says what
+// to give.
+func TestRun_WrongValue(t *testing.T) {
+	t.Parallel()
+	url := "sqlite://" + filepath.Join(t.TempDir(), "usage.db")
+	if code, _, stderr := run(t, "migrate", "apply", "--db", url); code != 0 {
+		t.Fatal(stderr)
+	}
+	for _, tt := range []struct{ args, want string }{
+		{"user list --limit many", `--limit is "many": give a whole number`},
+		{"file list --min-size 1k", `--min-size is "1k": give a whole number`},
+		{"migrate apply --lock-timeout 10", `--lock-timeout is "10": give how long, such as 10s or 1m`},
+		{"user list --json=maybe", `--json is "maybe": give true or false`},
+		{"user list --search \xff", "--search: text is not valid UTF-8"},
+		{"file list --name \xff", "--name: text is not valid UTF-8"},
+		{"file list --type \xff", "--type: text is not valid UTF-8"},
+		{"file list --min-size -1", "--min-size: must be 0 or more bytes"},
+		{"file list --min-size 9 --max-size 5", "--max-size: must not be below 0, or below the least size"},
+	} {
+		code, _, stderr := run(t, append(strings.Split(tt.args, " "), "--db", url)...)
+		if want := "reviewpoint: " + tt.want + "\n"; code != 2 || stderr != want {
+			t.Errorf("%q: exit code %d, stderr %q, want 2 and %q", tt.args, code, stderr, want)
+		}
+	}
+}
