@@ -1,6 +1,8 @@
 package cli_test
 
 import (
+	"bytes"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -28,6 +30,33 @@ func TestRun_WrongValue(t *testing.T) {
 		code, _, stderr := run(t, append(strings.Split(tt.args, " "), "--db", url)...)
 		if want := "reviewpoint: " + tt.want + "\n"; code != 2 || stderr != want {
 			t.Errorf("%q: exit code %d, stderr %q, want 2 and %q", tt.args, code, stderr, want)
+		}
+	}
+}
+
+// TestErd_FormatByName draws into files whose names say the format.
+func TestErd_FormatByName(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, format, begins string }{
+		{"a.svg", "", "<svg"},
+		{"a.HTML", "", "<!DOCTYPE html>"},
+		{"a.mmd", "", "erDiagram"},
+		{"b.svg", "mermaid", "erDiagram"},
+	} {
+		path := filepath.Join(t.TempDir(), tt.name)
+		args := []string{"erd", "--out", path}
+		if tt.format != "" {
+			args = append(args, "--format", tt.format)
+		}
+		if code, _, stderr := run(t, args...); code != 0 {
+			t.Fatal(stderr)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.HasPrefix(text, []byte(tt.begins)) {
+			t.Errorf("%s begins with %.40q, want %q", tt.name, text, tt.begins)
 		}
 	}
 }
