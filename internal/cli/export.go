@@ -109,7 +109,11 @@ func stopped(ctx context.Context, err error) error {
 
 func buffered(w io.Writer, write func(io.Writer) error) error {
 	buffer := bufio.NewWriterSize(w, 1<<16)
-	return errors.Join(write(buffer), buffer.Flush())
+	err := write(buffer)
+	if flushed := buffer.Flush(); !errors.Is(err, flushed) { // A buffer that could not be written says so each time.
+		err = errors.Join(err, flushed)
+	}
+	return err
 }
 
 // toNewFile makes a file, whole or not at all.

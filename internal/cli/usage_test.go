@@ -2,10 +2,13 @@ package cli_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/reviewpoint/models/internal/cli"
 )
 
 // TestRun_WrongValue gives flags values that they cannot have: one line that names the flag and says what
@@ -58,5 +61,36 @@ func TestErd_FormatByName(t *testing.T) {
 		if !bytes.HasPrefix(text, []byte(tt.begins)) {
 			t.Errorf("%s begins with %.40q, want %q", tt.name, text, tt.begins)
 		}
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+// TestExport_FullDisk exports more than a buffer holds, so that writing fails before the end.
+func TestExport_FullDisk(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	url := "sqlite://" + filepath.Join(folder, "full.db")
+	if code, _, stderr := run(t, "migrate", "apply", "--db", url); code != 0 {
+		t.Fatal(stderr)
+	}
+	var people strings.Builder
+	people.WriteString("email,bio\n")
+	for i := range 200 {
+		people.WriteString("a" + strings.Repeat("b", i%50) + string(rune('a'+i/50)) + "@example.org," + strings.Repeat("x", 500) + "\n")
+	}
+	path := filepath.Join(folder, "people.csv")
+	if err := os.WriteFile(path, []byte(people.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := run(t, "import", "users", path, "--db", url); code != 0 {
+		t.Fatal(stderr)
+	}
+	var errs bytes.Buffer
+	code := cli.Run(t.Context(), []string{"export", "users", "--db", url}, func(string) string { return "" }, strings.NewReader(""), fullDisk{}, &errs)
+	if got := errs.String(); code != 1 || strings.Count(got, "no space left") != 1 {
+		t.Errorf("exit code %d, stderr %q, want 1 and the reason once", code, got)
 	}
 }
