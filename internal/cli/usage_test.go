@@ -94,3 +94,17 @@ func TestExport_FullDisk(t *testing.T) {
 		t.Errorf("exit code %d, stderr %q, want 1 and the reason once", code, got)
 	}
 }
+
+// TestDoctor_JournalOfPending has doctor look at a database without tables: migrating or adopting sets the
+// journal, so that it is not a problem of its own.
+func TestDoctor_JournalOfPending(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "empty.db")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found := diagnose(t.Context(), t, "sqlite://"+path)
+	if _, looked := found["journal"]; looked || found["migrations"].OK || !found["integrity"].OK {
+		t.Errorf("got %+v, want migrations alone to be a problem", found)
+	}
+}
