@@ -3,6 +3,8 @@ package cli_test
 import (
 	"bytes"
 	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,5 +108,42 @@ func TestDoctor_JournalOfPending(t *testing.T) {
 	found := diagnose(t.Context(), t, "sqlite://"+path)
 	if _, looked := found["journal"]; looked || found["migrations"].OK || !found["integrity"].OK {
 		t.Errorf("got %+v, want migrations alone to be a problem", found)
+	}
+}
+
+// TestToNewFile_NoPart looks while a file is written: whoever kills the process then leaves no part of it
+// under its name. It goes when writing fails, and one that came meanwhile is left as it is.
+func TestToNewFile_NoPart(t *testing.T) {
+	t.Parallel()
+	full := errors.New("no space left")
+	for _, tt := range []struct {
+		name   string
+		during func(path string) error
+		fails  bool
+		want   string // in the file afterwards
+	}{
+		{"written", func(string) error { return nil }, false, "whole"},
+		{"disk full", func(string) error { return full }, true, ""},
+		{"taken meanwhile", func(path string) error { return os.WriteFile(path, []byte("mine"), 0o600) }, true, "mine"},
+	} {
+		folder := t.TempDir()
+		path := filepath.Join(folder, "people.csv")
+		err := cli.ToNewFile(path, func(w io.Writer) error {
+			if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s: a part stands under the name of the whole: %v", tt.name, err)
+			}
+			_, err := io.WriteString(w, "whole")
+			return errors.Join(err, tt.during(path))
+		})
+		if (err != nil) != tt.fails {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if text, err := os.ReadFile(path); string(text) != tt.want {
+			t.Errorf("%s: the file holds %q (%v), want %q", tt.name, text, err, tt.want)
+		}
+		entries, err := os.ReadDir(folder)
+		if left := len(entries); err != nil || left > 1 || left == 1 && tt.want == "" {
+			t.Errorf("%s: %v is left (%v)", tt.name, entries, err)
+		}
 	}
 }
