@@ -75,6 +75,8 @@ func reason(err error) string {
 		return "must not be empty"
 	case "value is greater than the required rune length":
 		return "is too long"
+	case "value out of range": // of a size, the only number that has bounds
+		return "must be 0 or more"
 	default:
 		return text
 	}

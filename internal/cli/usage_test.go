@@ -147,3 +147,25 @@ func TestToNewFile_NoPart(t *testing.T) {
 		}
 	}
 }
+
+// TestFileAdd_Reasons gives a file values that its columns do not take, and wants reasons for people.
+func TestFileAdd_Reasons(t *testing.T) {
+	t.Parallel()
+	url := "sqlite://" + filepath.Join(t.TempDir(), "reasons.db")
+	for _, args := range [][]string{{"migrate", "apply"}, {"user", "add", "ada@example.org", "--no-password"}} {
+		if code, _, stderr := run(t, append(args, "--db", url)...); code != 0 {
+			t.Fatal(stderr)
+		}
+	}
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"paper.pdf", "--size", "-1"}, "File.size: must be 0 or more"},
+		{[]string{"paper.pdf", "--type", ""}, "File.content_type: must not be empty"},
+		{[]string{strings.Repeat("x", 256)}, "File.filename: is too long"},
+	} {
+		code, _, stderr := run(t, append(append([]string{"file", "add"}, tt.args...), "--user", "ada@example.org", "--db", url)...)
+		wantOneLine(t, code, stderr, tt.want+"\n")
+	}
+}
