@@ -65,7 +65,21 @@ func invalid(m ent.Mutation, err error) error {
 	for inner := cause; inner != nil; inner = errors.Unwrap(inner) {
 		cause = inner
 	}
-	return validation.Because(m.Type(), refused.Name, strings.TrimPrefix(cause.Error(), "ent: "), err)
+	return validation.Because(m.Type(), refused.Name, reason(cause), err)
+}
+
+// reason is what a validator says, in the words of this package.
+func reason(err error) string {
+	switch text := strings.TrimPrefix(err.Error(), "ent: "); text {
+	case "value is less than the required length":
+		return "must not be empty"
+	case "value is greater than the required rune length":
+		return "is too long"
+	case "value out of range": // of a size, the only number that has bounds
+		return "must be 0 or more"
+	default:
+		return text
+	}
 }
 
 // What a database answers to a statement, told from its SQLSTATE or from SQLite's extended result

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -101,7 +100,7 @@ func refuse(field string, cause error, err *error) bool {
 	if cause == nil {
 		return false
 	}
-	*err = validation.Because(ent.TypeFile, field, strings.TrimPrefix(cause.Error(), "ent: "), cause)
+	*err = validation.Because(ent.TypeFile, field, reason(cause), cause)
 	return true
 }
 

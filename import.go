@@ -10,7 +10,6 @@ import (
 	"io"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -213,14 +212,14 @@ func (i *importer) give(row *importRow, column int, value string) *RefusedRow {
 	if column == len(i.table.columns) {
 		normal, err := normalEmail(value)
 		if err != nil {
-			return &RefusedRow{row.line, ownerByEmail, strings.TrimPrefix(err.Error(), "ent: ")}
+			return &RefusedRow{row.line, ownerByEmail, reason(err)}
 		}
 		row.owner = normal
 		return nil
 	}
 	normal, err := i.table.columns[column].normal(value)
 	if err != nil {
-		return i.refusal(row, column, strings.TrimPrefix(err.Error(), "ent: "))
+		return i.refusal(row, column, reason(err))
 	}
 	row.set(column, normal)
 	return nil

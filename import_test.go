@@ -177,7 +177,7 @@ var badRows = []struct{ csv, json, field, reason string }{
 	{`,x,,,,,`, `{"name":"x"}`, "email", "is missing"},
 	{`nobody,,,,,,`, `{"email":"nobody"}`, "email", "must be an address such as name@example.org"},
 	{"a\x00b@example.org,,,,,,", `{"email":"a\u0000b@example.org"}`, "email", "text holds a NUL character"},
-	{"a@example.org," + strings.Repeat("x", 129) + `,,,,,`, `{"email":"a@example.org","name":"` + strings.Repeat("x", 129) + `"}`, "name", "value is greater than the required rune length"},
+	{"a@example.org," + strings.Repeat("x", 129) + `,,,,,`, `{"email":"a@example.org","name":"` + strings.Repeat("x", 129) + `"}`, "name", "is too long"},
 	{"a@example.org,a\x00b,,,,,", `{"email":"a@example.org","name":"a\u0000b"}`, "name", "text holds a NUL character"},
 	{`a@example.org,,,maybe,,,`, `{"email":"a@example.org","is_admin":1}`, "is_admin", "must be true or false"},
 	{`a@example.org,,,,[1],,`, `{"email":"a@example.org","preferences":[1]}`, "preferences", "must be a JSON object"},

@@ -339,7 +339,7 @@ func (l *list) sizes(least int64, most *int64) {
 	case least < 0:
 		l.refuse("min_size", "must be 0 or more bytes")
 	case most != nil && *most < least:
-		l.refuse("max_size", "must not be below 0 or min_size")
+		l.refuse("max_size", "must not be below 0, or below the least size")
 	}
 	l.search = l.search || least > 0 || most != nil
 	if least > 0 {

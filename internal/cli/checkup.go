@@ -44,11 +44,17 @@ type check struct {
 
 func (c *checkup) all(ctx context.Context) ([]finding, error) {
 	checks := []check{{"database", c.server}, {"clock", c.clock}, {"migrations", c.migrations}}
-	if c.db.Dialect() == dialect.SQLite {
-		checks = append(checks, check{"journal", c.journal}, check{"integrity", c.integrity})
-	}
 	if err := c.run(ctx, checks); err != nil {
 		return nil, err
+	}
+	if c.db.Dialect() == dialect.SQLite {
+		checks = []check{{"journal", c.journal}, {"integrity", c.integrity}}
+		if !c.current { // Migrating or adopting sets the journal.
+			checks = checks[1:]
+		}
+		if err := c.run(ctx, checks); err != nil {
+			return nil, err
+		}
 	}
 	switch {
 	case c.python:

@@ -13,6 +13,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/reviewpoint/models"
 	"github.com/reviewpoint/models/internal/database"
@@ -83,6 +84,11 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 // oneLine puts joined errors on one line.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
+// kinds says what the value of a flag must be, by its type.
+var kinds = map[string]string{
+	"bool": "true or false", "int": "a whole number", "int64": "a whole number", "duration": "how long, such as 10s or 1m",
+}
+
 // What people do with the command, in the order in which they do it.
 var groups = []group{
 	{"start", "Begin:", []string{"demo", "doctor"}},
@@ -138,6 +144,11 @@ func (a *app) root() *cobra.Command {
 		return nil
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+			if kind, known := kinds[wrong.GetFlag().Value.Type()]; known {
+				return fmt.Errorf("--%s is %q: give %s", wrong.GetFlag().Name, wrong.GetValue(), kind)
+			}
+		}
 		text, _, _ := strings.Cut(err.Error(), " in -") // which repeats what follows, as the password of -pPASSWORD
 		return fmt.Errorf("%s: see `%s --help`", text, cmd.CommandPath())
 	})

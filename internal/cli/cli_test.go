@@ -120,7 +120,7 @@ func TestRun_BadURL(t *testing.T) {
 		{"no scheme", "reviewpoint.db", "use sqlite://"},
 		{"unknown scheme", "mysql://app:" + canary + "@localhost/db", `unknown database scheme "mysql": use sqlite://`},
 		{"bad escape", "postgres://app:" + canary + "%zz@localhost/db", "escape special characters of the password"},
-		{"bad port", "postgres://app:" + canary + "@localhost:port/db", "cannot be read"},
+		{"bad port", "postgres://app:" + canary + "@localhost:port/db", "write the port in digits"},
 		{"unknown option", "sqlite://x.db?journal=off", `unknown SQLite option "journal"`},
 		{"no folder", "sqlite://no/such/folder/x.db", "the folder no/such/folder does not exist"},
 		{"folder", "sqlite://.", "is a folder"},

@@ -157,5 +157,9 @@ func unopened(err error) finding {
 
 // unread says that a check has failed itself.
 func unread(check string, err error) finding {
-	return finding{Check: check, Detail: fmt.Sprintf("could not be looked at: %s", oneLine(err)), Cure: "follow the other cures, and run this again"}
+	cure := "follow the other cures, and run this again"
+	if refused, ok := errors.AsType[*database.Error](err); ok && refused.Code == "42501" {
+		cure = "let this user read it (GRANT SELECT), and run this again"
+	}
+	return finding{Check: check, Detail: fmt.Sprintf("could not be looked at: %s", oneLine(err)), Cure: cure}
 }

@@ -69,6 +69,13 @@ func TestDoctor_Unopened(t *testing.T) {
 		change(u)
 		return u.String()
 	}
+	damaged := filepath.Join(folder, "damaged.db")
+	if code, _, stderr := run(t, "migrate", "apply", "--db", "sqlite://"+damaged); code != 0 {
+		t.Fatal(stderr)
+	}
+	if err := os.Truncate(damaged, 30_000); err != nil {
+		t.Fatal(err)
+	}
 	missing := filepath.Join(folder, "missing.db")
 	for _, tt := range []struct{ name, url, detail, cure string }{
 		{"no scheme", "reviewpoint.db", "the database URL has no scheme", "use sqlite://path/to/file.db"},
@@ -79,6 +86,7 @@ func TestDoctor_Unopened(t *testing.T) {
 		{"no folder", "sqlite://" + missing + "/x.db", "there is no database at " + missing, "make it with"},
 		{"folder", "sqlite://" + folder, folder + " is a folder", "name a file in it"},
 		{"no database", "sqlite://" + paper, "is not a SQLite database", "check the path"},
+		{"damaged", "sqlite://" + damaged, damaged + " is damaged", "restore a backup"},
 		{"no server", "postgres://app:" + canary + "@127.0.0.1:1/db", "the server at 127.0.0.1:1/db cannot be reached", "check host and port, and that it runs"},
 		{"wrong password", server(func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), canary) }), "refuses this user or password", "check both in the URL"},
 		{"no such database", server(func(u *url.URL) { u.Path = "/no_such_database" }), "has no database of the name", "make it with createdb"},
@@ -144,6 +152,12 @@ func TestDoctor_WithoutRights(t *testing.T) {
 	}
 	if f := diagnose(t.Context(), t, u.String())["drift"]; !f.OK || f.Skipped {
 		t.Errorf("doctor says %+v of somebody who may make a schema", f)
+	}
+	if _, err := store.ExecContext(t.Context(), "REVOKE SELECT ON atlas_schema_revisions FROM "+role); err != nil {
+		t.Fatal(err)
+	}
+	if f := diagnose(t.Context(), t, u.String())["migrations"]; f.OK || !strings.Contains(f.Cure, "GRANT SELECT") {
+		t.Errorf("doctor says %+v of somebody who may not read the account of migrations", f)
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,11 +24,11 @@ func (a *app) erdCommand() *cobra.Command {
 		Long: `Draw the tables that this command was built with, their columns and how they refer to each other: as text for Mermaid, as an SVG drawing, or as an HTML page with the drawing and the data dictionary, which loads nothing else.
 
 It needs no database, and opens none.`,
-		Example: "  reviewpoint erd\n  reviewpoint erd --format svg --out schema.svg\n  reviewpoint erd --format html --out schema.html",
+		Example: "  reviewpoint erd\n  reviewpoint erd --out schema.svg\n  reviewpoint erd --format html --out schema.html",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var draw func(*diagram.Model) (string, error)
-			switch format {
+			switch cmp.Or(format, formatOfDrawing(out)) {
 			case "mermaid":
 				draw = func(m *diagram.Model) (string, error) { return m.Mermaid(), nil }
 			case "svg":
@@ -42,10 +44,20 @@ It needs no database, and opens none.`,
 			return nil
 		},
 	}
-	command.Flags().StringVar(&format, "format", "mermaid", "draw it in this `format`: mermaid, svg or html")
+	command.Flags().StringVar(&format, "format", "", "draw it in this `format`: mermaid, svg or html (default by the end of the file's name, else mermaid)")
 	oneOf(command, "format", "mermaid", "svg", "html")
 	command.Flags().StringVar(&out, "out", "", "the `file` to write, or to replace, in place of standard output")
 	return command
+}
+
+func formatOfDrawing(path string) string {
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".svg":
+		return "svg"
+	case ".html", ".htm":
+		return "html"
+	}
+	return "mermaid"
 }
 
 func (a *app) erd(ctx context.Context, draw func(*diagram.Model) (string, error), out string) error {

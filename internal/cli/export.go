@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -109,18 +110,34 @@ func stopped(ctx context.Context, err error) error {
 
 func buffered(w io.Writer, write func(io.Writer) error) error {
 	buffer := bufio.NewWriterSize(w, 1<<16)
-	return errors.Join(write(buffer), buffer.Flush())
+	err := write(buffer)
+	if flushed := buffer.Flush(); !errors.Is(err, flushed) { // A buffer that could not be written says so each time.
+		err = errors.Join(err, flushed)
+	}
+	return err
 }
 
-// toNewFile makes a file, whole or not at all.
-func toNewFile(path string, write func(io.Writer) error) error {
-	file, err := newFile("--out", path)
+// toNewFile makes a file, whole or not at all, also when the process is killed: its name is given when all
+// is written.
+func toNewFile(path string, write func(io.Writer) error) (err error) {
+	if _, err := os.Lstat(path); err == nil {
+		return errThere("--out")
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), ".reviewpoint-*")
+	if err != nil {
+		return fmt.Errorf("--out: %w", errors.Unwrap(err))
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(file.Name()))
+		}
+	}()
+	if err := errors.Join(buffered(file, write), file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	place, err := newFile("--out", path) // The name may have been taken meanwhile.
 	if err != nil {
 		return err
 	}
-	err = errors.Join(buffered(file, write), file.Close())
-	if err != nil {
-		err = errors.Join(err, os.Remove(path))
-	}
-	return err
+	return errors.Join(place.Close(), os.Rename(file.Name(), path))
 }

@@ -301,11 +301,15 @@ func newFile(flag, path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return nil, fmt.Errorf("%s names a file that is there already: give another name", flag)
+		return nil, errThere(flag)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", flag, errors.Unwrap(err))
 	}
 	return file, nil
+}
+
+func errThere(flag string) error {
+	return fmt.Errorf("%s names a file that is there already: give another name", flag)
 }
 
 // refusedFile is a file of the rows that are refused; none is left if there were none.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -60,6 +61,11 @@ func (l *listing) parse(now time.Time) (err error) {
 	return nil
 }
 
+// filterFlags are the flags that give the fields of a filter.
+var filterFlags = map[string]string{
+	"text": "--search", "filename": "--name", "content_type": "--type", "min_size": "--min-size", "max_size": "--max-size",
+}
+
 // pages reads a list on from where it came to, by so many rows each time.
 func pages[T any](l *listing, list func(models.PageRequest) (*models.Page[T], error)) func(n int) ([]T, error) {
 	request := models.PageRequest{Sort: models.Sort(l.sort), Order: models.Ascending}
@@ -72,6 +78,9 @@ func pages[T any](l *listing, list func(models.PageRequest) (*models.Page[T], er
 		}
 		request.Limit = n
 		p, err := list(request)
+		if wrong, ok := errors.AsType[*models.ValidationError](err); ok && filterFlags[wrong.Field] != "" {
+			return nil, misuse{fmt.Errorf("%s: %s", filterFlags[wrong.Field], wrong.Reason)}
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -133,6 +133,7 @@ const (
 	sqliteLocked    = 6
 	sqliteReadOnly  = 8
 	sqliteInterrupt = 9
+	sqliteCorrupt   = 11
 	sqliteCantOpen  = 14
 	sqliteNotADB    = 26
 

@@ -123,6 +123,8 @@ func explainPostgres(t target, err error) error {
 			return fmt.Errorf("the server at %s refuses this user or password: check both in the URL: %w", t.name, &Error{Code: e.Code, text: "invalid authorization"})
 		case "3D000":
 			return fmt.Errorf("the server has no database of the name in %s: make it with createdb: %w", t.name, &Error{Code: e.Code, text: "invalid catalog name"})
+		case "42704":
+			return fmt.Errorf("the server at %s does not know an option of the URL: check their names behind the ?: %w", t.name, err)
 		case "08P01":
 			switch {
 			case !strings.HasPrefix(e.text, "unsupported startup parameter"):

@@ -155,6 +155,8 @@ func explainSQLite(t target, err error) error {
 	switch primary(e.sqlite) {
 	case sqliteNotADB:
 		return fmt.Errorf("%s is not a SQLite database: check the path; nothing was changed: %w", t.name, err)
+	case sqliteCorrupt:
+		return fmt.Errorf("%s is damaged: restore a backup, or save what can be read with `sqlite3 FILE .recover`: %w", t.name, err)
 	case sqliteCantOpen, sqliteReadOnly:
 		if t.readOnly {
 			return fmt.Errorf("%s cannot be read: let this user read it, and write to its folder, where SQLite keeps what readers share: %w", t.name, err)

@@ -139,7 +139,7 @@ func parsePostgres(rest string) (target, error) {
 	u, err := url.Parse("postgres://" + rest)
 	if err != nil || hasUserBehindHost(u) {
 		// url.Parse quotes the URL, and so the password.
-		return target{}, errors.New("the PostgreSQL URL cannot be read: escape special characters of the password (@ is %40, / is %2F, : is %3A, % is %25)")
+		return target{}, errors.New("the PostgreSQL URL cannot be read: escape special characters of the password (@ is %40, / is %2F, : is %3A, % is %25), and write the port in digits")
 	}
 	values, err := url.ParseQuery(u.RawQuery)
 	if err != nil {

@@ -258,6 +258,7 @@ func TestOpen_PostgresRefusals(t *testing.T) {
 		{"wrong password", "refuses this user or password", func(*url.URL) {}},
 		{"unknown user", "refuses this user or password", func(u *url.URL) { u.User = url.UserPassword("nobody_"+"here", canary) }},
 		{"unknown database", "no database of the name", func(u *url.URL) { u.Path, u.User = "/absent", good.User }},
+		{"unknown option", "does not know an option of the URL", func(u *url.URL) { u.RawQuery, u.User = u.RawQuery+"&sslmod=disable", good.User }},
 		{"no TLS", "does not speak TLS", func(u *url.URL) { u.RawQuery, u.User = "sslmode=verify-full", good.User }},
 		{"unknown host", "is not known", func(u *url.URL) { u.Host = "host.invalid" }},
 	} {
