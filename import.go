@@ -25,7 +25,7 @@ type ImportFormat int
 
 // The formats, in UTF-8.
 const (
-	// ImportCSV is RFC 4180: commas, a header that names the columns in any order, quotes around what
+	// ImportCSV is RFC 4180: commas, a header that names the columns in any order and case, quotes around what
 	// holds a comma, a quote or a line break. The empty cell is a value that is missing.
 	//
 	// No cell of an export is a formula of a spreadsheet: the empty text, what begins with = + - @, a tab,

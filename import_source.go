@@ -79,7 +79,7 @@ func (i *importer) names() string { return strings.Join(i.table.importable(), ",
 func (i *importer) header(header []string) (columns []int, err error) {
 	names := i.table.importable()
 	for n := range header {
-		header[n] = strings.TrimSpace(header[n])
+		header[n] = strings.ToLower(strings.TrimSpace(header[n])) // as spreadsheets like them
 	}
 	if len(header) == 1 && strings.Contains(header[0], ";") {
 		return nil, i.invalidFile("has semicolons: save the file with commas between the values")

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -123,6 +124,7 @@ func (a *app) root() *cobra.Command {
 		Short: "Look after a ReviewPoint database",
 		Long: "Look after a ReviewPoint database: that of --db, or of the environment variable REVIEWPOINT_DB_URL, or " + defaultURL + " in the current folder. " +
 			"A flag counts more than the environment variable that stands beside it in brackets.",
+		Version:       version(),
 		Example:       "  reviewpoint demo\n  reviewpoint doctor --db postgres://app@db.example.org/reviewpoint",
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -140,6 +142,9 @@ func (a *app) root() *cobra.Command {
 			return err
 		}
 		a.urlVariable = used["db"]
+		if a.url == "" && cmd.Flags().Changed("db") { // such as that of a variable of a script which is not set
+			return misuse{errors.New("--db is empty: give a URL, or leave --db out for " + defaultURL)}
+		}
 		a.url = cmp.Or(a.url, defaultURL) // A flag's default is shown, and so may be no URL of the environment.
 		return nil
 	}
@@ -161,6 +166,14 @@ func (a *app) root() *cobra.Command {
 	root.SetHelpCommandGroupID(groups[len(groups)-1].id)
 	finish(root)
 	return root
+}
+
+// version is that of the module which the program was built from.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return cmp.Or(info.Main.Version, "(devel)")
+	}
+	return "(unknown)"
 }
 
 // finish gives all commands what they have in common: a wrong word after one with others below it gets the
@@ -314,7 +327,13 @@ func list[T any](a *app, limit int, headings, none string, read func(n int) ([]T
 		case printed == 0:
 			end = none + "\n"
 		}
-		_, err = io.WriteString(a.stdout, end)
+		if _, err = io.WriteString(a.stdout, end); err != nil || limit == 0 || printed < limit || a.json {
+			return err
+		}
+		if more, err := read(1); err != nil || len(more) == 0 {
+			return err
+		}
+		_, err = fmt.Fprintf(a.stderr, "these are the first %d: --limit 0 shows all\n", limit)
 		return err
 	}
 }

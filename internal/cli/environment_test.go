@@ -35,6 +35,7 @@ func TestEnvironment_Precedence(t *testing.T) {
 		{map[string]string{"REVIEWPOINT_DB_URL": missing}, []string{"--db", there}, 0, false},
 		{map[string]string{"REVIEWPOINT_DB_URL": there}, []string{"--db", missing}, 1, false},
 		{map[string]string{"REVIEWPOINT_DB_URL": there}, []string{"--db", ""}, 0, false},
+		{nil, []string{"--db", ""}, 2, false},
 		{map[string]string{"REVIEWPOINT_JSON": "1"}, []string{"--db", there}, 0, true},
 		{map[string]string{"REVIEWPOINT_JSON": "true"}, []string{"--db", there, "--json=false"}, 0, false},
 		{map[string]string{"REVIEWPOINT_JSON": "0"}, []string{"--db", there, "--json"}, 0, true},

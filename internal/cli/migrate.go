@@ -138,7 +138,7 @@ func (a *app) applyCommand() *cobra.Command {
 		Short: "Apply the pending migrations",
 		Long: `Apply the pending migrations, each in a transaction of its own. Any number of processes may do so at once.
 
-A database that is not what its applied migrations make is refused, and so are migrations that were edited after they were applied.`,
+Before anything is applied, a database that is not what its applied migrations make is refused, and so are migrations that were edited after they were applied.`,
 		Example: "  reviewpoint migrate apply --db sqlite://reviewpoint.db\n  reviewpoint migrate apply --dry-run --to 20261123160500",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
