@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/url"
 	"os"
 	"os/exec"
@@ -121,28 +122,15 @@ func TestDoctor_WithoutRights(t *testing.T) {
 	if _, err := store.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	u, err := url.Parse(db)
-	if err != nil {
-		t.Fatal(err)
-	}
-	role := strings.TrimPrefix(u.Path, "/") + "_reader"
-	if _, err := store.ExecContext(t.Context(), "CREATE ROLE "+role+" LOGIN PASSWORD '"+canary+"'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO "+role); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if _, err := store.ExecContext(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+"; DROP ROLE "+role); err != nil {
-			t.Error(err)
-		}
-	}()
-	u.User = url.UserPassword(role, canary)
-	f := diagnose(t.Context(), t, u.String())["drift"]
+	reader := readerOf(t, db, store)
+	f := diagnose(t.Context(), t, reader)["drift"]
 	if !f.OK || !f.Skipped || !strings.HasPrefix(f.Detail, "not looked at: ") || !strings.Contains(f.Detail, "grant CREATE on the database, or name another server by --dev-url") {
 		t.Errorf("doctor says %+v", f)
 	}
-	if _, err := store.ExecContext(t.Context(), "GRANT CREATE ON DATABASE "+strings.TrimPrefix(u.Path, "/")+" TO "+role); err != nil {
+	if _, err := store.ExecContext(t.Context(), "DO 'BEGIN EXECUTE format($$GRANT CREATE ON DATABASE %I TO %I$$, current_database(), current_database() || $$_reader$$); END'"); err != nil {
 		t.Fatal(err)
 	}
-	if f := diagnose(t.Context(), t, u.String())["drift"]; !f.OK || f.Skipped {
+	if f := diagnose(t.Context(), t, reader)["drift"]; !f.OK || f.Skipped {
 		t.Errorf("doctor says %+v of somebody who may make a schema", f)
 	}
 }
@@ -182,4 +170,66 @@ func TestDoctor_NoCompiler(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), detail) || !strings.Contains(string(out), "cure: "+built) {
 		t.Errorf("%v: %s", err, out)
 	}
+}
+
+// TestDoctor_ForeignKeyGone takes the foreign key away, as seen by somebody who may only read.
+func TestDoctor_ForeignKeyGone(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, db string, store *models.Store) {
+		ctx := models.AsSystem(t.Context(), "test")
+		if _, err := store.Migrate(ctx); err != nil {
+			t.Fatal(err)
+		}
+		run := func(statement string) {
+			t.Helper()
+			if _, err := store.ExecContext(ctx, statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := func(url, detail string) {
+			t.Helper()
+			f := diagnose(t.Context(), t, url)["foreign keys"]
+			if f.OK || f.Detail != detail || f.Cure != "undo by hand what was changed by hand, or plan a migration for it" {
+				t.Errorf("doctor says %+v, want %q", f, detail)
+			}
+		}
+		if strings.HasPrefix(db, "sqlite:") {
+			run("PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = replace(sql, 'REFERENCES `users`', 'REFERENCES `other`') WHERE name = 'files'; PRAGMA writable_schema = RESET")
+			want(db, "files_users_files of files is missing")
+			return
+		}
+		reader := readerOf(t, db, store)
+		if f := diagnose(t.Context(), t, reader)["foreign keys"]; !f.OK {
+			t.Errorf("doctor says %+v", f)
+		}
+		run("ALTER TABLE files DROP CONSTRAINT files_users_files")
+		want(reader, "files_users_files of files is missing")
+		run("ALTER TABLE files ADD CONSTRAINT files_users_files FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE CASCADE NOT VALID")
+		want(reader, "files_users_files of files is not validated")
+	})
+}
+
+// readerOf makes a role that may read the tables alone, and returns the URL for it.
+func readerOf(t *testing.T, db string, store *models.Store) string {
+	t.Helper()
+	u, err := url.Parse(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := strings.TrimPrefix(u.Path, "/") + "_reader"
+	if _, err := store.ExecContext(t.Context(), "CREATE ROLE "+role+" LOGIN PASSWORD '"+canary+"'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO "+role); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		other, err := models.Open(context.WithoutCancel(t.Context()), db)
+		if err == nil {
+			_, err = other.ExecContext(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+"; DROP ROLE "+role)
+			err = errors.Join(err, other.Close())
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	u.User = url.UserPassword(role, canary)
+	return u.String()
 }
