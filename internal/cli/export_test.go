@@ -24,3 +24,6 @@ func ProgramFinding(sqlite bool, compiler, url string) (ok bool, detail, cure st
 func PrintStates(to io.Writer, colour bool, rows [][]string) error {
 	return (&app{stdout: to, colour: colour}).printStates(rows)
 }
+
+// HashKinds is how doctor asks for password hashes.
+const HashKinds = hashKinds
