@@ -48,6 +48,14 @@ func (a *app) fileListCommand() *cobra.Command {
 			if cmd.Flags().Changed("max-size") {
 				filter.MaxSize = &most
 			}
+			switch {
+			case filter.MinSize < 0:
+				return fmt.Errorf("--min-size is %d: give 0 or more", filter.MinSize)
+			case most < 0:
+				return fmt.Errorf("--max-size is %d: give 0 or more", most)
+			case filter.MaxSize != nil && most < filter.MinSize:
+				return fmt.Errorf("--max-size %d is less than --min-size %d", most, filter.MinSize)
+			}
 			filter.CreatedFrom, filter.CreatedBefore = l.from, l.before
 			show := func(s *models.Store) error {
 				read := pages(&l, func(r models.PageRequest) (*models.Page[*ent.File], error) { return s.ListFiles(ctx, filter, r) })
