@@ -229,6 +229,9 @@ func rowsOf(tables []adopt.Table) string {
 	return strings.Join(words, ", ")
 }
 
+// undo is the cure of drift.
+const undo = "undo by hand what was changed by hand, or plan a migration for it"
+
 // shown is how many of a list are named.
 const shown = 5
 
@@ -243,6 +246,9 @@ func (c *checkup) drift(ctx context.Context) (finding, error) {
 		different, err = m.Drift(ctx, dev)
 		err = errors.Join(err, dev.Close())
 	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return finding{}, err
+	}
 	if err != nil { // as for want of rights, or on a standby
 		return finding{OK: true, Skipped: true, Detail: "not looked at: " + oneLine(err)}, nil
 	}
@@ -254,7 +260,7 @@ func (c *checkup) drift(ctx context.Context) (finding, error) {
 	if more := len(different) - shown; more > 0 {
 		named += fmt.Sprintf("; and %d more: see `reviewpoint migrate verify`", more)
 	}
-	return finding{Detail: named, Cure: "undo by hand what was changed by hand, or plan a migration for it"}, nil
+	return finding{Detail: named, Cure: undo}, nil
 }
 
 // isOfIndex reports whether a difference is one that indexes names.
@@ -282,9 +288,9 @@ func (c *checkup) indexes(ctx context.Context) (finding, error) {
 	var details, cures []string
 	for _, name := range invalid {
 		details = append(details, name+" is not valid, so no query uses it")
-		cures = append(cures, `REINDEX INDEX CONCURRENTLY "`+name+`"`)
+		cures = append(cures, "REINDEX INDEX CONCURRENTLY "+quoted(name))
 		if strings.Contains(name, "_ccnew") || strings.Contains(name, "_ccold") { // which REINDEX itself has left
-			cures[len(cures)-1] = `DROP INDEX CONCURRENTLY "` + name + `"`
+			cures[len(cures)-1] = "DROP INDEX CONCURRENTLY " + quoted(name)
 		}
 	}
 	for _, name := range ownIndexes() {
@@ -297,6 +303,9 @@ func (c *checkup) indexes(ctx context.Context) (finding, error) {
 	}
 	return finding{Detail: strings.Join(details, "; "), Cure: "run " + strings.Join(cures, "; ")}, nil
 }
+
+// quoted is a name of the database as SQL has it.
+func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 // ownIndexes are the indexes of the tables, those for unique columns among them.
 func ownIndexes() []string {
@@ -332,15 +341,23 @@ func (c *checkup) creation(index string) string {
 	return found
 }
 
-// foreignKeys finds rows without a parent, which somebody wrote while foreign keys were off.
+// foreignKeys finds those that are gone, and rows without a parent, which somebody wrote while foreign keys
+// were off.
 func (c *checkup) foreignKeys(ctx context.Context) (finding, error) {
 	if off, err := c.foreignKeysOff(ctx); off.Detail != "" || err != nil {
 		return off, err
 	}
-	var details, cures []string
+	var details, cures, lacking []string
 	for _, table := range entmigrate.Tables {
 		for _, key := range table.ForeignKeys {
 			child, column, parent, id := table.Name, key.Columns[0].Name, key.RefTable.Name, key.RefColumns[0].Name
+			lack, err := c.lack(ctx, child, column, parent, id)
+			if err != nil {
+				return finding{}, err
+			}
+			if lack != "" {
+				lacking = append(lacking, fmt.Sprintf("%s of %s %s", key.Symbol, child, lack))
+			}
 			condition := fmt.Sprintf("%[2]s IS NOT NULL AND NOT EXISTS (SELECT 1 FROM %[3]s WHERE %[3]s.%[4]s = %[1]s.%[2]s)", child, column, parent, id)
 			n, err := c.count(ctx, "SELECT count(*) FROM "+child+" WHERE "+condition)
 			if err != nil {
@@ -352,14 +369,43 @@ func (c *checkup) foreignKeys(ctx context.Context) (finding, error) {
 			}
 		}
 	}
-	if len(details) > 0 {
-		cure := "give them to somebody, or run " + strings.Join(cures, "; ")
-		if !c.isPostgres() {
-			cure += "; other programs must write with PRAGMA foreign_keys = ON, as this one does"
-		}
-		return finding{Detail: strings.Join(details, "; "), Cure: cure}, nil
+	if len(details)+len(lacking) == 0 {
+		return finding{OK: true, Detail: "on, and every row's parent is there"}, nil
 	}
-	return finding{OK: true, Detail: "on, and every row's parent is there"}, nil
+	var cure []string
+	if len(details) > 0 {
+		cure = append(cure, "give them to somebody, or run "+strings.Join(cures, "; "))
+		if !c.isPostgres() {
+			cure = append(cure, "other programs must write with PRAGMA foreign_keys = ON, as this one does")
+		}
+	}
+	if len(lacking) > 0 {
+		cure = append(cure, undo)
+	}
+	return finding{Detail: strings.Join(append(details, lacking...), "; "), Cure: strings.Join(cure, "; ")}, nil
+}
+
+// lack says what is wrong with a foreign key: nothing, or that it is not there. Its name does not count, which
+// SQLite does not tell.
+func (c *checkup) lack(ctx context.Context, child, column, parent, id string) (string, error) {
+	if !c.isPostgres() {
+		n, err := c.count(ctx, fmt.Sprintf(`SELECT count(*) FROM pragma_foreign_key_list('%s') WHERE "from" = '%s' AND "table" = '%s' AND coalesce("to", 'id') = '%s'`, child, column, parent, id))
+		if n == 0 {
+			return "is missing", err
+		}
+		return "", err
+	}
+	validated, err := c.texts(ctx, fmt.Sprintf(`SELECT convalidated::text FROM pg_constraint
+		WHERE contype = 'f' AND conrelid = '%[1]s'::regclass AND confrelid = '%[3]s'::regclass
+		AND conkey = (SELECT array_agg(attnum) FROM pg_attribute WHERE attrelid = conrelid AND attname = '%[2]s')
+		AND confkey = (SELECT array_agg(attnum) FROM pg_attribute WHERE attrelid = confrelid AND attname = '%[4]s')`, child, column, parent, id))
+	switch {
+	case len(validated) == 0:
+		return "is missing", err
+	case !slices.Contains(validated, "true"):
+		return "is not validated", err
+	}
+	return "", err
 }
 
 // foreignKeysOff finds where the database does not look at foreign keys; its detail is empty if it does.
@@ -383,7 +429,10 @@ func (c *checkup) foreignKeysOff(ctx context.Context) (f finding, err error) {
 		WHERE tgisinternal AND tgenabled NOT IN ('O', 'A') AND relnamespace = pg_catalog.quote_ident(pg_catalog.current_schema())::regnamespace ORDER BY 1`)
 	if len(tables) > 0 {
 		f.Detail = "off in " + strings.Join(tables, ", ")
-		f.Cure = `run ALTER TABLE "` + strings.Join(tables, `" ENABLE TRIGGER ALL; ALTER TABLE "`) + `" ENABLE TRIGGER ALL`
+		for i, table := range tables {
+			tables[i] = "ALTER TABLE " + quoted(table) + " ENABLE TRIGGER ALL"
+		}
+		f.Cure = "run " + strings.Join(tables, "; ")
 	}
 	return f, err
 }
@@ -400,22 +449,48 @@ func (c *checkup) addresses(ctx context.Context) (finding, error) {
 	}, err
 }
 
+// hashKinds counts the hashes of each kind: the parameters, and the lengths of the salt and of the digest, for
+// neither needs to leave the database. What has another form is of no kind.
+const hashKinds = `SELECT
+	CASE WHEN whole LIKE '$2%' THEN '$2' WHEN formed THEN parameters ELSE '' END AS kind,
+	CASE WHEN formed THEN length(salted) - length(parameters) ELSE 0 END AS salt,
+	CASE WHEN formed THEN length(whole) - length(keyless) ELSE 0 END AS digest,
+	count(*)
+FROM (
+	SELECT whole, keyless, salted, parameters, parameters LIKE '$argon2id$v=%$m=%,t=%,p=%$' AND keyless = salted || '$'
+		AND length(parameters) - length(replace(parameters, '$', '')) = 4 AS formed
+	FROM (
+		SELECT whole, keyless, salted, rtrim(salted, '` + base64Digits + `') AS parameters FROM (
+			SELECT whole, keyless, rtrim(keyless, '$') AS salted FROM (
+				SELECT hashed_password AS whole, rtrim(hashed_password, '` + base64Digits + `') AS keyless FROM users WHERE NOT is_deleted
+			) AS first
+		) AS second
+	) AS third
+) AS fourth GROUP BY 1, 2, 3`
+
+const base64Digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
 // hashes counts the passwords that cost an attacker less than they should.
 func (c *checkup) hashes(ctx context.Context) (finding, error) {
 	var (
-		hash                  string
+		kind                  string
+		salt, digest, n       int
 		accounts, bcrypt, old int
 	)
-	err := scan(ctx, c.db, "SELECT hashed_password FROM users WHERE NOT is_deleted", func() error {
-		accounts++
-		switch weak := password.Weak(hash, password.Default); {
-		case weak && strings.HasPrefix(hash, "$2"):
-			bcrypt++
+	err := scan(ctx, c.db, hashKinds, func() error {
+		accounts += n
+		like := kind
+		if salt+digest > 0 {
+			like += strings.Repeat("A", salt) + "$" + strings.Repeat("A", digest)
+		}
+		switch weak := password.Weak(like, password.Default); {
+		case weak && strings.HasPrefix(kind, "$2"):
+			bcrypt += n
 		case weak:
-			old++
+			old += n
 		}
 		return nil
-	}, &hash)
+	}, &kind, &salt, &digest, &n)
 	if bcrypt+old == 0 {
 		return finding{OK: true, Detail: "none is weak, of " + counted(accounts, "account")}, err
 	}

@@ -17,6 +17,12 @@ import (
 	"github.com/reviewpoint/models/schema/migrations"
 )
 
+// The variables for the URLs.
+const (
+	copyFrom = "REVIEWPOINT_COPY_FROM"
+	copyTo   = "REVIEWPOINT_COPY_TO"
+)
+
 func (a *app) copyCommand() *cobra.Command {
 	var (
 		from, to       string
@@ -27,10 +33,17 @@ func (a *app) copyCommand() *cobra.Command {
 		Short: "Copy all rows of a database into another, and compare the two",
 		Long: `Copy all rows of a database into another, of the same kind or the other, with their ids and times, and the audit trail as it is; then compare all of them. Exits with 1 when something differs.
 
-An empty target is migrated first. What was interrupted goes on when the same is run again: the rows that are there are compared with the source's, and the others are copied. Nothing of the target is ever changed or removed. The source is only read, in one state of it from beginning to end; nobody else may write to the target meanwhile. --db and REVIEWPOINT_DB_URL do not count here.`,
-		Example: "  reviewpoint copy --from sqlite://reviewpoint.db --to postgres://user:password@host/name\n" +
-			"  reviewpoint copy --from postgres://user:password@host/name --to sqlite://copy.db --verify",
-		Args: cobra.NoArgs,
+An empty target is migrated first. What was interrupted goes on when the same is run again: the rows that are there are compared with the source's, and the others are copied. Nothing of the target is ever changed or removed. The source is only read, in one state of it from beginning to end; nobody else may write to the target meanwhile. --db and REVIEWPOINT_DB_URL do not count here.
+
+Other users of the machine can see the arguments of a command: give a URL with a password by the environment, or leave the password to ~/.pgpass, or to another file that PGPASSFILE names.`,
+		Example: "  reviewpoint copy --from sqlite://reviewpoint.db --to postgres://app@db.example.org/reviewpoint\n" +
+			"  reviewpoint copy --from postgres://app@db.example.org/reviewpoint --to sqlite://copy.db --verify",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 { // which may hold passwords
+				return errors.New("copy takes no arguments: give --from URL --to URL")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case cmd.Flags().Changed("db"):
@@ -45,24 +58,26 @@ An empty target is migrated first. What was interrupted goes on when the same is
 	}
 	command.Flags().StringVar(&from, "from", "", "`URL` of the database to copy")
 	command.Flags().StringVar(&to, "to", "", "`URL` of the database to copy it to")
+	fromEnvironment(command.Flags(), "from", copyFrom)
+	fromEnvironment(command.Flags(), "to", copyTo)
 	command.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be copied, and change nothing")
 	command.Flags().BoolVar(&verify, "verify", false, "only compare the two, and change nothing")
 	return command
 }
 
-// on runs work on the database at url, as withDatabase does.
-func (a *app) on(ctx context.Context, url string, opts database.Options, work func(*database.DB) error) error {
+// on runs work on the database at url, as withDatabase does. The variable may have it, too.
+func (a *app) on(ctx context.Context, url, variable string, opts database.Options, work func(*database.DB) error) error {
 	there := *a
-	there.url = url
+	there.url, there.urlVariable = url, variable
 	return there.withDatabase(ctx, opts, work)
 }
 
 func (a *app) copy(ctx context.Context, from, to string, dryRun, verify bool) error {
-	return a.on(ctx, from, database.Options{ReadOnly: true}, func(source *database.DB) error {
+	return a.on(ctx, from, copyFrom, database.Options{ReadOnly: true}, func(source *database.DB) error {
 		if err := transfer.Ready(ctx, source, migrate.Tables); err != nil {
 			return err
 		}
-		err := a.on(ctx, to, database.Options{ReadOnly: dryRun || verify}, func(target *database.DB) error {
+		err := a.on(ctx, to, copyTo, database.Options{ReadOnly: dryRun || verify}, func(target *database.DB) error {
 			return a.copyTo(ctx, source, target, dryRun, verify)
 		})
 		if dryRun && errors.Is(err, fs.ErrNotExist) { // a file that would be made

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os/exec"
 	"strings"
 
@@ -31,7 +30,9 @@ func (a *app) doctorCommand() *cobra.Command {
 		Short: "Look for what is wrong with a database, and say the cure",
 		Long: "Look for what is wrong with a database, and say the cure. Exits with 1 when something needs attention. Nothing is changed, and a file that is not there is not made.\n\n" +
 			"It looks at the URL and the server, pending and edited migrations, drift, missing and invalid indexes, foreign keys, clocks, addresses that are there twice, " +
-			"weak password hashes, and what has expired and was not purged; on SQLite at the journal and the file, too. A database of the Python application is recognised.",
+			"weak password hashes, and what has expired and was not purged; on SQLite at the journal and the file, too. A database of the Python application is recognised.\n\n" +
+			"On PostgreSQL drift is found by building the tables once more, in a schema that exists within one transaction alone, which is undone. That takes the right to make a schema; " +
+			"--dev-url names another server for it.",
 		Example: "  reviewpoint doctor --db postgres://app@db.example.org/reviewpoint\n  reviewpoint doctor --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -155,11 +156,18 @@ func unopened(err error) finding {
 	return finding{Check: "database", Detail: detail, Cure: cure}
 }
 
-// unread says that a check has failed itself.
+// unread says that a check has failed itself. That alone is no problem where somebody may not look, or not for
+// so long; but without the migrations nothing else is looked at.
 func unread(check string, err error) finding {
-	cure := "follow the other cures, and run this again"
-	if refused, ok := errors.AsType[*database.Error](err); ok && refused.Code == "42501" {
-		cure = "let this user read it (GRANT SELECT), and run this again"
+	f := finding{Check: check, OK: check != "migrations", Skipped: true}
+	answer, _ := errors.AsType[*database.Error](err)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded): // The run's own context has not ended.
+		f.Detail, f.Cure = "not looked at: the server's statement_timeout has ended it", "add ?statement_timeout=0 to the URL, or &statement_timeout=0 after other options"
+	case answer != nil && answer.Code == "42501": // insufficient_privilege
+		f.Detail, f.Cure = "not looked at: "+oneLine(err), "grant SELECT on all tables to this user: GRANT SELECT ON ALL TABLES IN SCHEMA ... TO ..."
+	default:
+		f = finding{Check: check, Detail: "could not be looked at: " + oneLine(err), Cure: "follow the other cures, and run this again"}
 	}
-	return finding{Check: check, Detail: fmt.Sprintf("could not be looked at: %s", oneLine(err)), Cure: cure}
+	return f
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
@@ -16,6 +18,7 @@ import (
 	"github.com/reviewpoint/models/internal/cli"
 	"github.com/reviewpoint/models/internal/clock"
 	"github.com/reviewpoint/models/internal/dbtest"
+	"github.com/reviewpoint/models/internal/password"
 )
 
 // found is what doctor says of one thing.
@@ -129,34 +132,21 @@ func TestDoctor_WithoutRights(t *testing.T) {
 	if _, err := store.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	u, err := url.Parse(db)
-	if err != nil {
-		t.Fatal(err)
-	}
-	role := strings.TrimPrefix(u.Path, "/") + "_reader"
-	if _, err := store.ExecContext(t.Context(), "CREATE ROLE "+role+" LOGIN PASSWORD '"+canary+"'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO "+role); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if _, err := store.ExecContext(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+"; DROP ROLE "+role); err != nil {
-			t.Error(err)
-		}
-	}()
-	u.User = url.UserPassword(role, canary)
-	f := diagnose(t.Context(), t, u.String())["drift"]
+	reader, role := readerOf(t, db, store)
+	f := diagnose(t.Context(), t, reader)["drift"]
 	if !f.OK || !f.Skipped || !strings.HasPrefix(f.Detail, "not looked at: ") || !strings.Contains(f.Detail, "grant CREATE on the database, or name another server by --dev-url") {
 		t.Errorf("doctor says %+v", f)
 	}
-	if _, err := store.ExecContext(t.Context(), "GRANT CREATE ON DATABASE "+strings.TrimPrefix(u.Path, "/")+" TO "+role); err != nil {
+	if _, err := store.ExecContext(t.Context(), "GRANT CREATE ON DATABASE "+strings.TrimSuffix(role, "_reader")+" TO "+role); err != nil {
 		t.Fatal(err)
 	}
-	if f := diagnose(t.Context(), t, u.String())["drift"]; !f.OK || f.Skipped {
+	if f := diagnose(t.Context(), t, reader)["drift"]; !f.OK || f.Skipped {
 		t.Errorf("doctor says %+v of somebody who may make a schema", f)
 	}
 	if _, err := store.ExecContext(t.Context(), "REVOKE SELECT ON atlas_schema_revisions FROM "+role); err != nil {
 		t.Fatal(err)
 	}
-	if f := diagnose(t.Context(), t, u.String())["migrations"]; f.OK || !strings.Contains(f.Cure, "GRANT SELECT") {
+	if f := diagnose(t.Context(), t, reader)["migrations"]; f.OK || !strings.Contains(f.Cure, "GRANT SELECT") {
 		t.Errorf("doctor says %+v of somebody who may not read the account of migrations", f)
 	}
 }
@@ -196,4 +186,164 @@ func TestDoctor_NoCompiler(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), detail) || !strings.Contains(string(out), "cure: "+built) {
 		t.Errorf("%v: %s", err, out)
 	}
+}
+
+// TestDoctor_ForeignKeyGone takes the foreign key away, as seen by somebody who may only read.
+func TestDoctor_ForeignKeyGone(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, db string, store *models.Store) {
+		ctx := models.AsSystem(t.Context(), "test")
+		if _, err := store.Migrate(ctx); err != nil {
+			t.Fatal(err)
+		}
+		run := func(statement string) {
+			t.Helper()
+			if _, err := store.ExecContext(ctx, statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := func(url, detail string) {
+			t.Helper()
+			f := diagnose(t.Context(), t, url)["foreign keys"]
+			if f.OK || f.Detail != detail || f.Cure != "undo by hand what was changed by hand, or plan a migration for it" {
+				t.Errorf("doctor says %+v, want %q", f, detail)
+			}
+		}
+		if strings.HasPrefix(db, "sqlite:") {
+			run("PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = replace(sql, 'REFERENCES `users`', 'REFERENCES `other`') WHERE name = 'files'; PRAGMA writable_schema = RESET")
+			want(db, "files_users_files of files is missing")
+			return
+		}
+		reader, _ := readerOf(t, db, store)
+		if f := diagnose(t.Context(), t, reader)["foreign keys"]; !f.OK {
+			t.Errorf("doctor says %+v", f)
+		}
+		run("ALTER TABLE files DROP CONSTRAINT files_users_files")
+		want(reader, "files_users_files of files is missing")
+		run("ALTER TABLE files ADD CONSTRAINT files_users_files FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE CASCADE NOT VALID")
+		want(reader, "files_users_files of files is not validated")
+	})
+}
+
+// readerOf makes a role that may read the tables alone, and returns the URL for it.
+func readerOf(t *testing.T, db string, store *models.Store) (reader, role string) {
+	t.Helper()
+	u, err := url.Parse(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	role = strings.TrimPrefix(u.Path, "/") + "_reader"
+	if _, err := store.ExecContext(t.Context(), "CREATE ROLE "+role+" LOGIN PASSWORD '"+canary+"'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO "+role); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		other, err := models.Open(context.WithoutCancel(t.Context()), db)
+		if err == nil {
+			_, err = other.ExecContext(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+"; DROP ROLE "+role)
+			err = errors.Join(err, other.Close())
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	u.User = url.UserPassword(role, canary)
+	return u.String(), role
+}
+
+// TestDoctor_Skipped looks as somebody who may not look at everything, or not for so long.
+func TestDoctor_Skipped(t *testing.T) {
+	t.Parallel()
+	db := dbtest.Postgres(t)
+	ctx := models.AsSystem(t.Context(), "test")
+	store, err := models.Open(ctx, db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if _, err := store.Migrate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	want := func(f found, ok bool, detail, cure string) {
+		t.Helper()
+		if f.OK != ok || !f.Skipped || !strings.HasPrefix(f.Detail, "not looked at: "+detail) || !strings.HasPrefix(f.Cure, cure) {
+			t.Errorf("doctor says %+v, want it skipped, ok %t, %q, cure %q", f, ok, detail, cure)
+		}
+	}
+	err = store.InTx(ctx, func(ctx context.Context) error {
+		_, err := store.ExecContext(ctx, "LOCK TABLE blacklisted_tokens")
+		if err == nil {
+			want(diagnose(t.Context(), t, db+"&statement_timeout=1000")["expired rows"], true, "the server's statement_timeout has ended it", "add ?statement_timeout=0 to the URL")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, role := readerOf(t, db, store)
+	for _, tt := range []struct {
+		table, check string
+		ok           bool
+	}{{"users", "password hashes", true}, {"atlas_schema_revisions", "migrations", false}} {
+		if _, err := store.ExecContext(ctx, "REVOKE SELECT ON "+tt.table+" FROM "+role); err != nil {
+			t.Fatal(err)
+		}
+		want(diagnose(t.Context(), t, reader)[tt.check], tt.ok, "", "grant SELECT on all tables to this user")
+	}
+}
+
+// TestDoctor_Hashes compares what the database counts with what each hash is, and sees that it answers none.
+func TestDoctor_Hashes(t *testing.T) {
+	t.Parallel()
+	salt, digest := "c29tZXNhbHRzYWx0c2FsdA"[:22], strings.Repeat("canary", 7)+"A"
+	hashes := []string{
+		"$argon2id$v=19$m=19456,t=2,p=1$" + salt + "$" + digest, "$argon2id$v=19$m=4096,t=2,p=1$" + salt + "$" + digest,
+		"$argon2id$v=19$m=19456,t=2,p=1$" + salt[:20] + "$" + digest, "$argon2id$v=19$m=19456,t=2,p=1$" + salt + "$" + digest[:22] + "A",
+		"$argon2id$v=19$m=4096,t=2,p=1$" + salt + "$" + digest[:20] + "-" + digest[:20], "$argon2id$v=19$m=4096,t=2,p=1$" + salt[:10] + "-" + salt[:10] + "$" + digest,
+		"$argon2id$v=19$m=4096,t=2,p=1$" + salt + "$$" + digest, "$argon2id$v=19$m=4096,t=2,p=1$" + salt, "$ARGON2ID$v=19$m=4096,t=2,p=1$" + salt + "$" + digest,
+		"$argon2i$v=19$m=4096,t=2,p=1$" + salt + "$" + digest, "$2b$12$" + digest, "$2", "!", "", digest, "$" + digest + "$", "$argon2id$v=19$m=4096,t=2,p=1$$",
+	}
+	onEach(t, func(t *testing.T, url string, store *models.Store) {
+		ctx := models.AsSystem(t.Context(), "test")
+		if _, err := store.Migrate(ctx); err != nil {
+			t.Fatal(err)
+		}
+		var weak, bcrypt int
+		for i, hash := range hashes {
+			if err := store.User.Create().SetEmail(fmt.Sprintf("u%d@example.org", i)).SetHashedPassword("!").Exec(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := store.ExecContext(ctx, "UPDATE users SET hashed_password = $1 WHERE id = $2", hash, i+1); err != nil {
+				if hash != "" { // which a check refuses
+					t.Fatal(err)
+				}
+			}
+			switch {
+			case !password.Weak(hash, password.Default):
+			case strings.HasPrefix(hash, "$2"):
+				bcrypt++
+			default:
+				weak++
+			}
+		}
+		detail := fmt.Sprintf("%d of %d accounts have bcrypt's, %d Argon2id's with less than today's cost", bcrypt, len(hashes), weak)
+		if f := diagnose(t.Context(), t, url)["password hashes"]; f.Detail != detail || weak < 3 || bcrypt != 2 {
+			t.Errorf("doctor says %q, want %q", f.Detail, detail)
+		}
+		rows, err := store.QueryContext(ctx, cli.HashKinds)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var kind string
+			var salted, digested, n int
+			if err := rows.Scan(&kind, &salted, &digested, &n); err != nil {
+				t.Fatal(err)
+			}
+			wantNoSecret(t, "the database", kind, "canary", salt[:8])
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

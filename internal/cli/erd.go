@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -82,24 +83,28 @@ func (a *app) erd(ctx context.Context, draw func(*diagram.Model) (string, error)
 	return nil
 }
 
-// replaceFile writes a file whole or not at all. What is there and no file, as a pipe, is written to.
+// replaceFile writes a file whole or not at all, and leaves the mode of one that it replaces. What is there and no file, as a pipe, is written to.
 func replaceFile(path, text string) (err error) {
-	mode := fs.FileMode(0o644)
-	if info, err := os.Stat(path); err == nil {
+	info, err := os.Stat(path)
+	replaced := err == nil
+	if replaced {
 		if !info.Mode().IsRegular() {
-			return os.WriteFile(path, []byte(text), mode)
+			return os.WriteFile(path, []byte(text), 0o644)
 		}
-		mode = info.Mode().Perm()
 		if path, err = filepath.EvalSymlinks(path); err != nil {
 			return err
 		}
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), ".reviewpoint-*")
+	// os.CreateTemp would leave no rights to others, whatever the umask says.
+	file, err := os.OpenFile(filepath.Join(filepath.Dir(path), ".reviewpoint-"+rand.Text()), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteString(text)
-	err = errors.Join(err, file.Chmod(mode), file.Sync(), file.Close())
+	if replaced {
+		err = file.Chmod(info.Mode().Perm())
+	}
+	_, written := file.WriteString(text)
+	err = errors.Join(err, written, file.Sync(), file.Close())
 	if err == nil {
 		err = os.Rename(file.Name(), path)
 	}

@@ -27,3 +27,6 @@ func PrintStates(to io.Writer, colour bool, rows [][]string) error {
 
 // ToNewFile makes a file by what write writes.
 var ToNewFile = toNewFile
+
+// HashKinds is how doctor asks for password hashes.
+const HashKinds = hashKinds
