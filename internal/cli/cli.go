@@ -4,7 +4,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -276,12 +275,6 @@ func one(advice string) cobra.PositionalArgs {
 	}
 }
 
-func (a *app) printJSON(v any) error {
-	encoder := json.NewEncoder(a.stdout)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
-}
-
 // page is how many rows are read at a time.
 const page = 500
 
@@ -336,18 +329,4 @@ func list[T any](a *app, limit int, headings, none string, read func(n int) ([]T
 		_, err = fmt.Fprintf(a.stderr, "these are the first %d: --limit 0 shows all\n", limit)
 		return err
 	}
-}
-
-// printItem prints a row of an array.
-func (a *app) printItem(row any, first bool) error {
-	before := ",\n  "
-	if first {
-		before = "[\n  "
-	}
-	text, err := json.Marshal(row)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(a.stdout, "%s%s", before, text)
-	return err
 }

@@ -85,18 +85,19 @@ func (a *app) erd(ctx context.Context, draw func(*diagram.Model) (string, error)
 
 // replaceFile writes a file whole or not at all, and leaves the mode of one that it replaces. What is there and no file, as a pipe, is written to.
 func replaceFile(path, text string) (err error) {
+	mode := fs.FileMode(0o666) // less what the umask takes
 	info, err := os.Stat(path)
 	replaced := err == nil
 	if replaced {
 		if !info.Mode().IsRegular() {
-			return os.WriteFile(path, []byte(text), 0o644)
+			return os.WriteFile(path, []byte(text), mode)
 		}
 		if path, err = filepath.EvalSymlinks(path); err != nil {
 			return err
 		}
 	}
 	// os.CreateTemp would leave no rights to others, whatever the umask says.
-	file, err := os.OpenFile(filepath.Join(filepath.Dir(path), ".reviewpoint-"+rand.Text()), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+	file, err := os.OpenFile(filepath.Join(filepath.Dir(path), ".reviewpoint-"+rand.Text()), os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}

@@ -398,7 +398,7 @@ func (a *app) userExportCommand() *cobra.Command {
 			ctx := cmd.Context()
 			return a.withUser(ctx, args[0], func(s *models.Store, u *ent.User) error {
 				if path == "" {
-					return s.ExportSubject(ctx, u.ID, a.stdout)
+					return escaped(a.stdout, func(w io.Writer) error { return s.ExportSubject(ctx, u.ID, w) })
 				}
 				if err := toNewFile(path, func(w io.Writer) error { return s.ExportSubject(ctx, u.ID, w) }); err != nil {
 					return err
