@@ -14,7 +14,7 @@ func InSnapshot(ctx context.Context, db *database.DB, query string) (string, err
 		return "", err
 	}
 	values, err := list[string](ctx, s, query)
-	if err = errors.Join(err, s.close()); err != nil {
+	if err := errors.Join(err, s.close()); err != nil {
 		return "", err
 	}
 	return values[0], nil
