@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	stdsql "database/sql"
 	"database/sql/driver"
@@ -33,7 +34,8 @@ func (db *DB) Read(ctx context.Context, query string, args []any, scan func(*row
 	})
 }
 
-// Search is Read for a query that may look at many rows: SQLite is interrupted when ctx ends.
+// Search is Read for a query that may look at many rows: SQLite is interrupted when ctx ends, and an answer that
+// comes after that is none.
 func (db *DB) Search(ctx context.Context, query string, args []any, scan func(*row.Row) error) error {
 	if unitFrom(ctx, db) == nil {
 		if err := db.take(ctx, db.turns, query); err != nil {
@@ -41,7 +43,7 @@ func (db *DB) Search(ctx context.Context, query string, args []any, scan func(*r
 		}
 		defer db.turns.pass()
 	}
-	return db.readRows(ctx, query, args, scan)
+	return cmp.Or(db.readRows(ctx, query, args, scan), ctx.Err())
 }
 
 // readRows reads by database/sql, in the transaction that ctx carries or outside of one.
