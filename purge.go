@@ -184,13 +184,9 @@ func (p *purge) batchDone(ctx context.Context, began time.Time) error {
 	}
 }
 
-// users removes the accounts that were deleted before the cutoff. A row by other hands may be deleted at no
-// time; then its last change counts.
+// users removes the accounts that were deleted before the cutoff.
 func (p *purge) users(ctx context.Context, cutoff time.Time) error {
-	old := user.And(user.IsDeleted(true), user.Or(
-		user.DeletedAtLTE(cutoff),
-		user.And(user.DeletedAtIsNil(), user.UpdatedAtLTE(cutoff)),
-	))
+	old := user.And(user.IsDeleted(true), user.DeletedAtLTE(cutoff))
 	if p.opts.DryRun {
 		var err error
 		if p.report.Users, err = p.User.Query().Where(old).Count(ctx); err != nil {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"entgo.io/ent/dialect/sql"
-	"github.com/google/uuid"
 
 	"github.com/reviewpoint/models"
 	"github.com/reviewpoint/models/ent"
@@ -1257,27 +1256,6 @@ func TestPurgeExpired_InTx(t *testing.T) {
 			if !errors.Is(err, end) || users != wantUsers || rows != wantRows {
 				t.Errorf("%v: %d users and %d rows in the trail, want %d and %d", err, users, rows, wantUsers, wantRows)
 			}
-		}
-	})
-}
-
-// TestPurgeExpired_RowsByOtherHands are deleted at no time: then their last change counts.
-func TestPurgeExpired_RowsByOtherHands(t *testing.T) {
-	t.Parallel()
-	eachClock(t, someDay, func(t *testing.T, ctx context.Context, s *models.Store, c *fakeClock) {
-		insert := func(email string, at time.Time) {
-			must(s.ExecContext(ctx, "INSERT INTO users (public_id, email, hashed_password, is_deleted, updated_at) VALUES ($1, $2, 'x', true, $3)",
-				uuid.NewString(), email, at))(t)
-		}
-		cutoff := someDay.Add(-retention)
-		insert("old", cutoff)
-		insert("new", cutoff.Add(time.Microsecond))
-		c.set(someDay)
-		if report := must(s.PurgeExpired(ctx, models.PurgeOptions{DeletedUsers: retention}))(t); *report != (models.PurgeReport{Users: 1}) {
-			t.Errorf("the report is %+v, want 1 user", *report)
-		}
-		if left := must(s.User.Query().Only(models.IncludeDeleted(ctx)))(t); left.Email != "new" {
-			t.Errorf("%s is left, want the one that changed later", left.Email)
 		}
 	})
 }

@@ -187,6 +187,8 @@ func TestChecks_OfTheDatabase(t *testing.T) {
 		for _, query := range []string{
 			"UPDATE files SET size = -1",
 			"UPDATE users SET preferences = '[]'",
+			"UPDATE users SET is_deleted = true",
+			"UPDATE users SET deleted_at = CURRENT_TIMESTAMP",
 			`UPDATE users SET preferences = '"x"'`,
 			"UPDATE users SET preferences = 'null'",
 			"UPDATE users SET email = ''",

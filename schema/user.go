@@ -108,6 +108,7 @@ func (User) Annotations() []schema.Annotation {
 			"users_email_not_empty":           "email <> ''",
 			"users_hashed_password_not_empty": "hashed_password <> ''",
 			"users_preferences_object":        "CAST(preferences AS text) LIKE '{%'",
+			"users_deleted_at_when_deleted":   "is_deleted = (deleted_at IS NOT NULL)",
 		}),
 	}
 }

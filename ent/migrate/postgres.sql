@@ -70,6 +70,7 @@ CREATE TABLE "users" (
   "avatar_url" character varying(255) NULL,
   "preferences" jsonb NULL,
   PRIMARY KEY ("id"),
+  CONSTRAINT "users_deleted_at_when_deleted" CHECK (is_deleted = (deleted_at IS NOT NULL)),
   CONSTRAINT "users_email_not_empty" CHECK (email <> ''),
   CONSTRAINT "users_hashed_password_not_empty" CHECK (hashed_password <> ''),
   CONSTRAINT "users_preferences_object" CHECK (CAST(preferences AS text) LIKE '{%')

@@ -208,6 +208,7 @@ func init() {
 	}
 	UsersTable.Annotation = &entsql.Annotation{}
 	UsersTable.Annotation.Checks = map[string]string{
+		"users_deleted_at_when_deleted":   "is_deleted = (deleted_at IS NOT NULL)",
 		"users_email_not_empty":           "email <> ''",
 		"users_hashed_password_not_empty": "hashed_password <> ''",
 		"users_preferences_object":        "CAST(preferences AS text) LIKE '{%'",

@@ -115,6 +115,7 @@ CREATE TABLE `users` (
   CONSTRAINT `users_bio_text_512` CHECK (bio IS NULL OR (typeof(bio) = 'text' AND instr(bio, char(0)) = 0 AND length(bio) <= 512)),
   CONSTRAINT `users_created_at_time` CHECK (datetime(created_at) IS NOT NULL AND (created_at GLOB '????-??-?? ??:??:??' OR (created_at GLOB '????-??-?? ??:??:??.??????+00:00' AND created_at NOT GLOB '*.000000+00:00'))),
   CONSTRAINT `users_deleted_at_time` CHECK (deleted_at IS NULL OR (datetime(deleted_at) IS NOT NULL AND (deleted_at GLOB '????-??-?? ??:??:??' OR (deleted_at GLOB '????-??-?? ??:??:??.??????+00:00' AND deleted_at NOT GLOB '*.000000+00:00')))),
+  CONSTRAINT `users_deleted_at_when_deleted` CHECK (is_deleted = (deleted_at IS NOT NULL)),
   CONSTRAINT `users_email_not_empty` CHECK (email <> ''),
   CONSTRAINT `users_email_text_255` CHECK (typeof(email) = 'text' AND instr(email, char(0)) = 0 AND length(email) <= 255),
   CONSTRAINT `users_hashed_password_not_empty` CHECK (hashed_password <> ''),

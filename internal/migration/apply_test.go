@@ -453,3 +453,39 @@ func TestApply_RebuildKeepsIDs(t *testing.T) {
 		})
 	}
 }
+
+// TestApply_Deletion begins with rows that other hands left before the database looked at deleted_at.
+func TestApply_Deletion(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		m := migrator(t, db, migrations.FS)
+		if _, err := m.Apply(t.Context(), migration.Options{To: "20261123160500"}); err != nil {
+			t.Fatal(err)
+		}
+		const early, late = "2026-01-01 00:00:00", "2026-01-02 00:00:00"
+		insert := func(id int, deleted bool, at string) {
+			execute(t, db, fmt.Sprintf(`INSERT INTO users (id, created_at, updated_at, public_id, email, hashed_password, is_deleted, deleted_at)
+				VALUES (%[1]d, '%[2]s', '%[3]s', '00000000-0000-4000-8000-00000000000%[1]d', 'same%[1]d@example.org', 'x', %[4]t, %[5]s)`, id, early, late, deleted, at))
+			execute(t, db, fmt.Sprintf(`INSERT INTO files (public_id, filename, content_type, user_id) VALUES ('00000000-0000-4000-8000-00000000001%[1]d', 'f', 'x', %[1]d)`, id))
+		}
+		insert(1, false, "NULL")
+		insert(2, false, "'"+early+"'")
+		insert(3, true, "NULL")
+		insert(4, true, "'"+early+"'")
+		apply(t, db, migrations.FS)
+		// The text of a time is not the same on both.
+		for text, want := range map[string][]string{
+			"SELECT id || '' FROM users WHERE deleted_at IS NULL ORDER BY id":                                           {"1", "2"},
+			"SELECT id || '' FROM users WHERE deleted_at = updated_at":                                                  {"3"},
+			"SELECT id || '' FROM users WHERE deleted_at = created_at":                                                  {"4"},
+			"SELECT id || '' FROM users WHERE updated_at = '" + late + "' AND created_at = '" + early + "' ORDER BY id": {"1", "2", "3", "4"},
+			"SELECT user_id || '' FROM files ORDER BY user_id":                                                          {"1", "2", "3", "4"},
+		} {
+			equal(t, text, query[string](t, t.Context(), db, text), want)
+		}
+		if _, err := db.ExecContext(t.Context(), "UPDATE users SET is_deleted = true WHERE id = 1"); err == nil {
+			t.Error("a row is deleted at no time")
+		}
+	})
+}

@@ -200,9 +200,9 @@ func seed(t testing.TB, db *database.DB) {
 	for _, statement := range []string{
 		`INSERT INTO users (public_id, email, hashed_password, name, preferences, bio, deleted_at, is_deleted) VALUES
 			('00000000-0000-4000-8000-000000000001', 'ada@example.org', 'hash', 'Ada ''the'' first', '{"theme": "dark"}', 'Bio', NULL, false),
-			('00000000-0000-4000-8000-000000000002', 'grace@example.org', '$2b$12$x', 'Grace', '{}', NULL, CURRENT_TIMESTAMP, false),
+			('00000000-0000-4000-8000-000000000002', 'grace@example.org', '$2b$12$x', 'Grace', '{}', 'Г', NULL, false),
 			('00000000-0000-4000-8000-000000000003', 'ada@example.org', 'hash', 'статья', NULL, '', CURRENT_TIMESTAMP, true),
-			('00000000-0000-4000-8000-000000000004', 'last@example.org', 'hash', 'x', NULL, 'x', CURRENT_TIMESTAMP, false)`,
+			('00000000-0000-4000-8000-000000000004', 'last@example.org', 'hash', 'x', NULL, 'x', NULL, false)`,
 		`INSERT INTO files (public_id, filename, content_type, size, user_id) VALUES
 			('00000000-0000-4000-8000-000000000011', 'a.pdf', 'application/pdf', 10, 1),
 			('00000000-0000-4000-8000-000000000012', 'b.pdf', 'application/pdf', 0, 1),

@@ -403,15 +403,15 @@ func TestCopy_Refused(t *testing.T) {
 		"surrogate":      {dialect.SQLite, dialect.Postgres, []string{`UPDATE users SET preferences = '{"canary":"\ud800"}' WHERE id = 1`}, "users id 1: ", 0},
 		"number":         {dialect.SQLite, dialect.Postgres, []string{`UPDATE users SET preferences = '{"canary":1e200000}' WHERE id = 3000`}, "users id 3000: ", 2999},
 		"utf-8":          {dialect.SQLite, dialect.Postgres, []string{`UPDATE users SET name = CAST(x'63616e617279ff' AS text) WHERE id = 2500`}, "name of id 2500 cannot be kept: ", 2000},
-		"date":           {dialect.SQLite, dialect.SQLite, []string{`UPDATE users SET deleted_at = '2026-02-30 00:00:00' WHERE id = 5`}, "deleted_at of id 5 is no time", 0},
+		"date":           {dialect.SQLite, dialect.SQLite, []string{`UPDATE users SET last_login_at = '2026-02-30 00:00:00' WHERE id = 5`}, "last_login_at of id 5 is no time", 0},
 		"null time":      {dialect.SQLite, dialect.Postgres, ignoring(`UPDATE users SET deleted_at = 'canary' WHERE id = 5`), "deleted_at of id 5 is no time", 0},
 		"number of text": {dialect.SQLite, dialect.Postgres, ignoring(`UPDATE files SET size = 'canary' WHERE id = 5`), "size of id 5 is no whole number", 3000},
 		"uuid":           {dialect.SQLite, dialect.Postgres, []string{`UPDATE users SET public_id = '--------------------------------0000' WHERE FALSE`, `UPDATE users SET public_id = '0000000-0000-0000-0000-000000000canary' WHERE FALSE`, `UPDATE users SET public_id = '-0000000-0000-0000-0000-000000000000' WHERE id = 7`}, "public_id of id 7 is no UUID", 0},
 		"nanoseconds":    {dialect.SQLite, dialect.Postgres, ignoring(`UPDATE users SET deleted_at = '2026-01-02 03:04:05.1234567+00:00' WHERE id = 5`), "deleted_at of id 5 is no time", 0},
-		"year 0":         {dialect.SQLite, dialect.Postgres, []string{`UPDATE users SET deleted_at = '0000-01-02 03:04:05' WHERE id = 5`}, "deleted_at of id 5 is no time", 0},
-		"infinity":       {dialect.Postgres, dialect.SQLite, []string{`UPDATE users SET deleted_at = 'infinity' WHERE id = 5`}, "deleted_at of id 5 is no time", 0},
-		"before Christ":  {dialect.Postgres, dialect.SQLite, []string{`UPDATE users SET deleted_at = '0044-03-15 12:00:00 BC' WHERE id = 5`}, "deleted_at of id 5 is no time", 0},
-		"year 10000":     {dialect.Postgres, dialect.SQLite, []string{`UPDATE users SET deleted_at = '10000-01-01' WHERE id = 5`}, "deleted_at of id 5 is no time", 0},
+		"year 0":         {dialect.SQLite, dialect.Postgres, []string{`UPDATE users SET last_login_at = '0000-01-02 03:04:05' WHERE id = 5`}, "last_login_at of id 5 is no time", 0},
+		"infinity":       {dialect.Postgres, dialect.SQLite, []string{`UPDATE users SET last_login_at = 'infinity' WHERE id = 5`}, "last_login_at of id 5 is no time", 0},
+		"before Christ":  {dialect.Postgres, dialect.SQLite, []string{`UPDATE users SET last_login_at = '0044-03-15 12:00:00 BC' WHERE id = 5`}, "last_login_at of id 5 is no time", 0},
+		"year 10000":     {dialect.Postgres, dialect.SQLite, []string{`UPDATE users SET last_login_at = '10000-01-01' WHERE id = 5`}, "last_login_at of id 5 is no time", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -615,7 +615,7 @@ func TestReady(t *testing.T) {
 		"column":  {"ALTER TABLE files ADD COLUMN pages int", `the columns of "files" in %s are content_type, created_at, filename, id, pages`},
 		"table":   {"CREATE TABLE invoices (id int)", `%s has a table "invoices" that no migration makes`},
 		"dropped": {"DROP TABLE audit_logs", `%s has no table "audit_logs"`},
-		"behind":  {"DELETE FROM atlas_schema_revisions WHERE version = '20261123160500'", "%s lacks migration 20261123160500_bcrypt.sql: run `reviewpoint migrate apply` on it"},
+		"behind":  {"DELETE FROM atlas_schema_revisions WHERE version = '20261124032742'", "%s lacks migration 20261124032742_deletion.sql: run `reviewpoint migrate apply` on it"},
 		"ahead":   {"UPDATE atlas_schema_revisions SET version = '20991123160500' WHERE version = '20261123160500'", "use the version of this command that knows it"},
 	} {
 		t.Run(name, func(t *testing.T) {
