@@ -1,12 +1,15 @@
 package migration_test
 
 import (
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 	"sync"
 	"testing"
+
+	"entgo.io/ent/dialect"
 
 	"github.com/reviewpoint/models/internal/database"
 	"github.com/reviewpoint/models/internal/migration"
@@ -66,5 +69,33 @@ func TestApply_FromManyGoroutines(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestStatus_WhileAnotherMigrates has another apply all files before each statement of one that looks.
+func TestStatus_WhileAnotherMigrates(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{dialect.SQLite, dialect.Postgres} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for statement := 1; ; statement++ {
+				url, seen := empty(t, name), 0
+				db, err := database.Open(t.Context(), url, database.Options{Before: func(string, []driver.NamedValue) {
+					if seen++; seen == statement {
+						apply(t, open(t, url), migrations.FS)
+					}
+				}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { db.Close() })
+				if _, err := migrator(t, db, migrations.FS).Status(t.Context()); err != nil {
+					t.Errorf("applied before statement %d: %v", statement, err)
+				}
+				if seen < statement {
+					return
+				}
+			}
+		})
 	}
 }

@@ -139,22 +139,34 @@ func (m *Migrator) Status(ctx context.Context) ([]File, error) {
 
 // account returns the rows of the database's account, and every file of the folder with where it stands.
 func (m *Migrator) account(ctx context.Context) (account []*migrate.Revision, files []File, err error) {
-	rrw, err := openRevisions(ctx, m.db)
+	if account, err = m.revisions(ctx); err == nil && !begun(account) {
+		// Another process may have made the tables since, and their account with them.
+		if err = m.checkOurs(ctx); errors.Is(err, ErrForeign) {
+			var again error
+			if account, again = m.revisions(ctx); again != nil || begun(account) {
+				err = again
+			}
+		}
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	if rrw.exists {
-		if account, err = rrw.ReadRevisions(ctx); err != nil {
-			return nil, nil, err
-		}
-	}
-	if !slices.ContainsFunc(account, func(r *migrate.Revision) bool { return !nothingDone(r) }) {
-		if err := m.checkOurs(ctx); err != nil {
-			return nil, nil, err
-		}
-	}
 	files, err = m.compare(account)
 	return account, files, err
+}
+
+// revisions returns the rows of the database's account, none if it has no account.
+func (m *Migrator) revisions(ctx context.Context) ([]*migrate.Revision, error) {
+	rrw, err := openRevisions(ctx, m.db)
+	if err != nil || !rrw.exists {
+		return nil, err
+	}
+	return rrw.ReadRevisions(ctx)
+}
+
+// begun reports whether anything is on record as applied.
+func begun(account []*migrate.Revision) bool {
+	return slices.ContainsFunc(account, func(r *migrate.Revision) bool { return !nothingDone(r) })
 }
 
 // compare holds the database's account against the folder.
