@@ -136,7 +136,7 @@ func (db *database) trial(places []place) *keys {
 // owned is the keys of the first user alone.
 func (db *database) owned(k *keys) *keys {
 	own := *k
-	own.ids = []int{1}
+	own.ids, own.emails = []int{1}, []string{email(1)}
 	return &own
 }
 
