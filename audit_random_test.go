@@ -342,7 +342,7 @@ func (r *replay) add(row *ent.AuditLog, now map[string]any, forgets bool) error 
 	switch {
 	case row.Action == audit.Create || row.Action == audit.Delete || row.Action == audit.Anonymize:
 		action = row.Action
-	case changed && deletion[0] == false:
+	case changed && reflect.DeepEqual(deletion, []any{false, true}):
 		action = audit.SoftDelete
 	case changed:
 		action = audit.Restore
