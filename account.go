@@ -340,12 +340,12 @@ func (s *Store) SignupsPerMonth(ctx context.Context, year int) ([12]int, error) 
 
 // SoftDeleteUser deletes an account and keeps its row and its files: nobody finds the row without
 // IncludeDeleted, the address is free for somebody else, and tokens issued before are refused
-// (tokens_valid_after). It is what the client's Delete does.
+// (tokens_valid_after). It is what the client's Delete does, but keeps the row under HardDelete too.
 //
 // Administrators and the system may; others get ErrForbidden. It returns ErrNotFound for an account that
 // is not there or deleted already: of two at once, one. It may run inside InTx.
 func (s *Store) SoftDeleteUser(ctx context.Context, userID int) error {
-	return s.User.DeleteOneID(userID).Exec(ctx)
+	return s.User.UpdateOneID(userID).SetIsDeleted(true).Exec(ctx)
 }
 
 // RestoreUser undoes SoftDeleteUser, but for the tokens.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
+	"github.com/google/uuid"
 
 	"github.com/reviewpoint/models"
 	"github.com/reviewpoint/models/ent"
@@ -600,6 +600,32 @@ func TestAudit_UpsertOfTheSameMoment(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAudit_UpsertOfTheSamePublicID is TestAudit_UpsertOfTheSameMoment where both rows have one public id: the
+// second is no creation, though it finds what it would have made.
+func TestAudit_UpsertOfTheSamePublicID(t *testing.T) {
+	t.Parallel()
+	ctx, s := models.AsSystem(t.Context(), "test"), open(t, postgresURL(t))
+	id, answer := uuid.New(), make(chan error, 1)
+	put := func(ctx context.Context, name string) error {
+		return newUser(s).SetPublicID(id).SetName(name).OnConflictColumns(user.FieldPublicID).
+			Update(func(set *ent.UserUpsert) { set.SetName(name) }).Exec(ctx)
+	}
+	check(t, s.InTx(ctx, func(in context.Context) error {
+		check(t, put(in, "one"))
+		go func() { answer <- put(ctx, "two") }()
+		for waiting := 0; waiting == 0; { // until the other one is at this one's row
+			waiting = column[int](t, ctx, s, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")[0]
+		}
+		return nil
+	}))
+	check(t, <-answer)
+	made := must(s.User.Query().Only(ctx))(t)
+	if got := actions(t, ctx, s, "user", made.ID); !slices.Equal(got, []string{"create", "update"}) {
+		t.Errorf("the trail is %v, want create and update", got)
+	}
+	wantChain(t, ctx, s, made.ID)
 }
 
 // TestAudit_NothingOfAFailure: what was not kept is not in the trail.

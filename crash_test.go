@@ -23,6 +23,7 @@ import (
 	"github.com/reviewpoint/models/ent/file"
 	"github.com/reviewpoint/models/ent/user"
 	"github.com/reviewpoint/models/internal/audit"
+	"github.com/reviewpoint/models/internal/password"
 )
 
 // A deed of the writer is one operation: one change, or several in one InTx. The writer says before it
@@ -93,7 +94,13 @@ func planDeed(t *testing.T, ctx context.Context, s *models.Store) *writer {
 	rand.Shuffle(len(w.free), func(i, j int) { w.free[i], w.free[j] = w.free[j], w.free[i] })
 	kinds := []func(){
 		w.createUser, w.updateUser, w.updateUsers, w.setPassword, w.softDelete, w.restore, w.hardDelete,
-		w.createFiles, w.createFiles, w.updateFile, w.deleteFile, w.deleteFiles,
+		w.createFiles, w.createFiles, w.updateFile, w.deleteFile, w.deleteFiles, w.softDeletes, w.importUsers, w.filesByMethod,
+	}
+	if rand.N(12) == 0 {
+		w.purge()
+		if len(w.steps) > 0 { // In InTx it would take whom the other steps delete, too.
+			return w
+		}
 	}
 	if len(w.free) > enough {
 		w.hardDelete()
@@ -266,6 +273,82 @@ func (w *writer) deleteFiles() {
 		_, err := w.store.File.Delete().Where(file.UserID(u.ID)).Exec(ctx)
 		return err
 	})
+}
+
+func (w *writer) softDeletes() {
+	var ids []int
+	for u := w.take(isAlive); u != nil && len(ids) < 3; u = w.take(isAlive) {
+		w.want(user.Label, u.ID, audit.SoftDelete, user.FieldIsDeleted, true)
+		ids = append(ids, u.ID)
+	}
+	if len(ids) == 0 {
+		return
+	}
+	w.step(func(ctx context.Context) error {
+		_, err := w.store.User.Delete().Where(user.IDIn(ids...)).Exec(ctx)
+		return err
+	})
+}
+
+// importUsers makes an account and changes one, in one batch.
+func (w *writer) importUsers() {
+	email, name := uuid.NewString()+"@example.org", uuid.NewString()
+	row := w.want(user.Label, 0, audit.Create, user.FieldEmail, email)
+	rows := "email,name\n" + email + "," + name + "\n"
+	if u := w.take(isAlive); u != nil {
+		w.want(user.Label, u.ID, audit.Update, user.FieldName, name)
+		rows += u.Email + "," + name + "\n"
+	}
+	w.step(func(ctx context.Context) error {
+		_, err := w.store.ImportUsers(ctx, strings.NewReader(rows), models.ImportOptions{OnConflict: models.ConflictUpdate})
+		if err != nil {
+			return err
+		}
+		w.Changes[row].ID, err = w.store.User.Query().Where(user.Email(email)).OnlyID(ctx)
+		return err
+	})
+}
+
+// filesByMethod deletes the files of an account, and makes one.
+func (w *writer) filesByMethod() {
+	u, name := w.take(hasFiles), uuid.NewString()
+	if u == nil {
+		return
+	}
+	var names []string
+	for _, f := range u.Edges.Files {
+		w.want(file.Label, f.ID, audit.Delete, file.FieldFilename, nil)
+		names = append(names, f.Filename)
+	}
+	first := len(w.Files)
+	w.Files = append(w.Files, createdFile{Name: name})
+	w.step(func(ctx context.Context) error {
+		return w.store.InTx(ctx, func(ctx context.Context) error {
+			files, err := w.store.CreateFiles(ctx, u.ID, []models.NewFile{{Filename: name, ContentType: "text/plain"}})
+			if err != nil {
+				return err
+			}
+			w.Files[first].ID = files[0].ID
+			_, _, err = w.store.DeleteFiles(ctx, u.ID, names)
+			return err
+		})
+	})
+}
+
+// purge removes everybody who is deleted, which is one batch.
+func (w *writer) purge() {
+	for u := w.take(isDeleted); u != nil; u = w.take(isDeleted) {
+		w.want(user.Label, u.ID, audit.Delete, user.FieldEmail, nil)
+		for _, f := range u.Edges.Files {
+			w.want(file.Label, f.ID, audit.Delete, file.FieldFilename, nil)
+		}
+	}
+	if len(w.Changes) > 0 {
+		w.step(func(ctx context.Context) error {
+			_, err := w.store.PurgeExpired(ctx, models.PurgeOptions{DeletedUsers: 1, Pause: -1})
+			return err
+		})
+	}
 }
 
 // TestAuditTrail_Killed kills a process while it changes users and files, again and again. After each
@@ -471,7 +554,7 @@ func wantWhole(t *testing.T, op deed, rows []*ent.AuditLog) {
 		n := 0
 		for _, row := range rows {
 			pair, ok := row.Changes[want.Column].([]any)
-			if ok && row.Entity == want.Entity && (row.EntityID == want.ID || want.ID == 0) && row.Action == want.Action && pair[1] == want.Value {
+			if ok && row.Entity == want.Entity && (row.EntityID == want.ID || want.ID == 0) && row.Action == want.Action && (pair[1] == want.Value || pair[1] == audit.Redacted) { // as of who has been purged
 				n++
 			}
 		}
@@ -502,7 +585,7 @@ func (tr *trail) add(t *testing.T, row *ent.AuditLog) {
 		was, is := pair.([]any)[0], pair.([]any)[1]
 		if name == user.FieldHashedPassword {
 			is = row.Actor
-		} else if before, known := state[name]; known && !reflect.DeepEqual(was, before) {
+		} else if before, known := state[name]; known && !reflect.DeepEqual(was, before) && was != audit.Redacted {
 			t.Errorf("%s %+v by %s: %s was %v, and %v before", row.Action, key, row.Actor, name, was, before)
 		}
 		state[name] = is
@@ -520,6 +603,9 @@ func (tr *trail) compare(t *testing.T, ctx context.Context, s *models.Store) {
 	for _, u := range must(s.User.Query().All(models.IncludeDeleted(ctx)))(t) {
 		columns := asJSON(t, u.ToMap())
 		columns[user.FieldHashedPassword] = u.HashedPassword
+		if u.HashedPassword == password.None { // Imports set no other.
+			columns[user.FieldHashedPassword] = tr.rows[rowKey{user.Label, u.ID}][user.FieldHashedPassword]
+		}
 		there[rowKey{user.Label, u.ID}] = columns
 	}
 	for _, f := range must(s.File.Query().All(ctx))(t) {

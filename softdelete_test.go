@@ -581,6 +581,9 @@ func TestSoftDelete_Stamps(t *testing.T) {
 			return s.User.DeleteOneID(u.ID).Exec(ctx)
 		},
 		"SoftDeleteUser": func(ctx context.Context, s *models.Store, u *ent.User) error { return s.SoftDeleteUser(ctx, u.ID) },
+		"SoftDeleteUser, whatever other deletes do": func(ctx context.Context, s *models.Store, u *ent.User) error {
+			return s.SoftDeleteUser(models.HardDelete(ctx), u.ID)
+		},
 		"SetIsDeleted": func(ctx context.Context, _ *models.Store, u *ent.User) error {
 			return u.Update().SetIsDeleted(true).Exec(ctx)
 		},
@@ -682,6 +685,44 @@ func TestSoftDelete_KeepsColumnsInStep(t *testing.T) {
 			read := must(s.User.Get(all, id))(t)
 			wantTime(t, "deleted_at", *read.DeletedAt, want)
 		}
+	})
+}
+
+// TestSoftDelete_Upserts: an upsert sees no deleted row, and neither deletes nor restores one.
+func TestSoftDelete_Upserts(t *testing.T) {
+	t.Parallel()
+	eachClock(t, someDay, func(t *testing.T, ctx context.Context, s *models.Store, c *fakeClock) {
+		live, dead := must(newUser(s).Save(ctx))(t), must(newUser(s).SetName("Ada").Save(ctx))(t)
+		check(t, s.SoftDeleteUser(ctx, dead.ID))
+		all := models.IncludeDeleted(ctx)
+		dead = must(s.User.Get(all, dead.ID))(t)
+		c.set(someDay.Add(time.Hour))
+		put := func(u *ent.User) *ent.UserUpsertOne {
+			return s.User.Create().SetEmail(u.Email).SetHashedPassword("x").SetPublicID(u.PublicID).OnConflictColumns(user.FieldPublicID)
+		}
+		for name, change := range map[string]func(ctx context.Context) error{
+			"a deleted row":           put(dead).Update(func(set *ent.UserUpsert) { set.SetName("x") }).Exec,
+			"a deleted row, anew":     put(dead).UpdateNewValues().Exec,
+			"a deleted row, as it is": put(dead).Ignore().Exec,
+			"delete":                  put(live).Update(func(set *ent.UserUpsert) { set.SetIsDeleted(true) }).Exec,
+			"delete by address":       upsert(s, live).Update(func(set *ent.UserUpsert) { set.SetIsDeleted(true).SetDeletedAt(someDay) }).Exec,
+			"deleted_at":              put(live).Update(func(set *ent.UserUpsert) { set.SetDeletedAt(someDay) }).Exec,
+			"restore": func(context.Context) error {
+				return put(dead).Update(func(set *ent.UserUpsert) { set.SetIsDeleted(false).ClearDeletedAt() }).Exec(all)
+			},
+			"restore anew": func(context.Context) error { return put(dead).UpdateNewValues().Exec(all) },
+		} {
+			if err := change(ctx); !errors.Is(err, models.ErrForbidden) {
+				t.Errorf("%s answers %v, want ErrForbidden", name, err)
+			}
+			wantSame(t, ctx, s, live)
+			wantSame(t, ctx, s, dead)
+		}
+		check(t, put(dead).Update(func(set *ent.UserUpsert) { set.SetName("Lovelace") }).Exec(all))
+		if got := actions(t, ctx, s, "user", dead.ID); !slices.Equal(got, []string{"create", "soft_delete", "update"}) {
+			t.Errorf("the trail of the deleted is %v, want an update with IncludeDeleted alone", got)
+		}
+		wantLength(t, ctx, s, 4)
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	"entgo.io/ent/schema"
 
 	"github.com/reviewpoint/models/internal/clock"
+	"github.com/reviewpoint/models/internal/policy"
 	"github.com/reviewpoint/models/internal/viewer"
 )
 
@@ -148,12 +149,39 @@ func (c Changes) create(ctx context.Context, m mutation, next ent.Mutator) (ent.
 	if err != nil {
 		return nil, err
 	}
-	for _, row := range after {
-		if row.ID == created.ID && len(before) < len(after) && row.Columns["public_id"] != created.Columns["public_id"] {
-			return nil, meanwhileError{fmt.Errorf("%w: the row that the upsert updates was created at the same moment: try again", ErrNotAudited)}
+	for _, pair := range pairs(before, after) {
+		if pair[1].ID != created.ID {
+			continue
+		}
+		if err := upserted(ctx, m, pair[0], pair[1], created); err != nil {
+			return nil, err
 		}
 	}
 	return node, c.write(ctx, m, before, after)
+}
+
+// upserted refuses an upsert of a row that nobody saw before, and one that does what the hooks of an update
+// keep from it: a deleted row is hidden, and its columns are kept in step.
+func upserted(ctx context.Context, m ent.Mutation, before, after, created Row) error {
+	switch {
+	case before.Columns == nil:
+		if same(after, created, "public_id") && same(after, created, "created_at") {
+			return nil
+		}
+		return meanwhileError{fmt.Errorf("%w: the row that the upsert updates was created at the same moment: try again", ErrNotAudited)}
+	case deleted(before) && !viewer.DeletedIncluded(ctx):
+		return policy.Deny("the row of %s that the upsert would change is deleted", m.Type())
+	case !same(before, after, "is_deleted"), !same(before, after, "deleted_at"):
+		return policy.Deny("an upsert of %s neither deletes nor restores: delete or update", m.Type())
+	}
+	return nil
+}
+
+// same reports whether two rows have the same value in a column.
+func same(a, b Row, column string) bool {
+	was, failed := json.Marshal(a.Columns[column])
+	is, err := json.Marshal(b.Columns[column])
+	return failed == nil && err == nil && bytes.Equal(was, is)
 }
 
 // chunk is how many rows are read and changed at a time.
