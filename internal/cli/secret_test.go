@@ -78,6 +78,27 @@ func TestSecrets_OfRows(t *testing.T) {
 	})
 }
 
+// TestSecrets_OfDemo signs in as the administrator that a demo leaves, by what its address tells of the run.
+func TestSecrets_OfDemo(t *testing.T) {
+	t.Parallel()
+	url := "sqlite://" + filepath.ToSlash(t.TempDir()) + "/demo.db"
+	show(t, url, "demo")
+	store, err := models.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	page, err := store.ListUsers(models.AsSystem(t.Context(), "test"), models.UserFilter{Admin: new(true)}, models.PageRequest{})
+	if err != nil || len(page.Items) != 1 {
+		t.Fatalf("the demo leaves the administrators %v (%v), want one", page, err)
+	}
+	address := page.Items[0].Email
+	run := strings.TrimSuffix(strings.TrimPrefix(address, "ada-"), "@example.org")
+	if _, err := store.Authenticate(models.AsAnonymous(t.Context()), address, "Ada rides a horse "+run); !errors.Is(err, models.ErrInvalidCredentials) {
+		t.Errorf("%s is let in by a password that follows from the address: %v", address, err)
+	}
+}
+
 func plant(t *testing.T, store *models.Store) error {
 	t.Helper()
 	ctx := models.AsSystem(t.Context(), "test")

@@ -28,7 +28,7 @@ func TestErrors_Constraints(t *testing.T) {
 			"INSERT INTO people (id, email, age) VALUES (2, 'grace@example.org', -1)":                             database.ErrCheck,
 			"INSERT INTO people (id) VALUES (2)":                                                                  database.ErrNotNull,
 			"INSERT INTO pets (id, owner) VALUES (1, 99)":                                                         database.ErrForeignKey,
-			"DELETE FROM people WHERE id = 1":                                                                    database.ErrForeignKey,
+			"DELETE FROM people WHERE id = 1":                                                                     database.ErrForeignKey,
 			"INSERT INTO people (id, email) VALUES (2, 'grace@example.org'), (2, 'ada@example.org') RETURNING id": database.ErrUnique,
 			"UPDATE people SET age = -1 WHERE email = 'ada@example.org'":                                          database.ErrCheck,
 		} {
