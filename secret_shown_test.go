@@ -3,9 +3,11 @@ package models_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"path/filepath"
@@ -428,7 +430,45 @@ func (p *planted) looks() map[string]look {
 		"everybody, changed":    found(p.User.Update().Where(everybody).SetBio("own").Save),
 		"own file, made":        found(newFile(p.Store, p.plain).SetFilename("own.pdf").Save),
 		"own file, deleted":     found(p.File.Delete().Where(widen).Exec),
+		"list of users": func(ctx context.Context) (any, error) {
+			return p.ListUsers(ctx, models.UserFilter{Text: "canary"}, models.PageRequest{WithTotal: true})
+		},
+		"page of users": func(ctx context.Context) (any, error) {
+			return cursors(p.ListUsers(ctx, models.UserFilter{}, models.PageRequest{Limit: 1, Sort: models.SortEmail}))
+		},
+		"page of files": func(ctx context.Context) (any, error) {
+			return cursors(p.ListFiles(ctx, models.FileFilter{}, models.PageRequest{Limit: 1, Sort: models.SortFilename}))
+		},
+		"files of another, listed": func(ctx context.Context) (any, error) {
+			return p.ListFiles(ctx, models.FileFilter{UserID: p.victim.ID}, models.PageRequest{WithTotal: true})
+		},
+		"another, by the store":             func(ctx context.Context) (any, error) { return p.UserByID(ctx, p.victim.ID) },
+		"another, by the store and address": func(ctx context.Context) (any, error) { return p.UserByEmail(ctx, canaryAddress) },
+		"users, exported": func(ctx context.Context) (any, error) {
+			return written(func(w io.Writer) error { return p.ExportUsers(ctx, w, models.ExportOptions{}) })
+		},
+		"files, exported": func(ctx context.Context) (any, error) {
+			return written(func(w io.Writer) error { return p.ExportFiles(ctx, w, models.ExportOptions{}) })
+		},
+		"own account, exported": func(ctx context.Context) (any, error) {
+			return written(func(w io.Writer) error { return p.ExportSubject(ctx, p.plain.ID, w) })
+		},
 	}
+}
+
+// cursors are a page with its cursors as anybody can decode them.
+func cursors[T any](page *models.Page[T], err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	next, err := base64.RawURLEncoding.DecodeString(page.Next + page.Prev) // The first page has one.
+	return []any{page, string(next)}, err
+}
+
+func written(write func(io.Writer) error) (any, error) {
+	var b strings.Builder
+	err := write(&b)
+	return b.String(), err
 }
 
 // TestOpen_ErrorsHoldNoPassword opens URLs whose password holds what is special in an URL, unescaped.

@@ -1,8 +1,10 @@
 package models_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -268,7 +270,7 @@ func TestErrors_OfStatements(t *testing.T) {
 		s.err(t, "too few arguments", p.raw(ctx, "SELECT $1, $2", canaryHash))
 		s.err(t, "an argument of no type", p.raw(ctx, "SELECT $1", struct{ Hash string }{canaryHash}))
 		s.errs(t, rowErrors(ctx, p))
-		s.wantNone(t, p.secrets...)
+		s.wantNone(t, append(p.secrets, "canary-address")...) // of which a schema is the part before the dot
 	})
 }
 
@@ -308,9 +310,21 @@ func rowErrors(ctx context.Context, p *planted) map[string]error {
 			"JSON path of a row": p.raw(ctx, "SELECT json_extract('{}', email) FROM users WHERE id = $1", p.victim.ID),
 			"JSON of a row":      p.raw(ctx, "SELECT json_extract(email, '$') FROM users"),
 			"escape of a row":    p.raw(ctx, "SELECT 1 FROM users WHERE email LIKE 'x' ESCAPE email"),
+			"trigger": p.undone(ctx, func(ctx context.Context) error {
+				return cmp.Or(p.raw(ctx, "CREATE TRIGGER refusal BEFORE UPDATE ON users BEGIN SELECT RAISE(ABORT, OLD.hashed_password || OLD.email); END"),
+					p.victim.Update().SetBio("new").Exec(ctx))
+			}),
 		}
 	}
-	return map[string]error{
+	errs := make(map[string]error)
+	for _, code := range []string{"08000", "0A000", "25001", "2F000", "38000", "3F000", "42501", "53100", "54000", "55000", "58000", "XX000"} {
+		errs["raise with "+code] = p.raw(ctx, "DO $$ BEGIN RAISE '%', (SELECT hashed_password FROM users LIMIT 1) USING ERRCODE = '"+code+"'; END $$")
+	}
+	maps.Copy(errs, map[string]error{
+		"schema of a row":        p.raw(ctx, "SELECT CAST(email AS regclass) FROM users WHERE id = $1", p.victim.ID),
+		"schema of a row, XML":   p.raw(ctx, "SELECT schema_to_xml(email, true, false, '') FROM users WHERE id = $1", p.victim.ID),
+		"cursor of a row":        p.raw(ctx, "SELECT cursor_to_xml(CAST(email AS refcursor), 1, true, false, '') FROM users WHERE id = $1", p.victim.ID),
+		"file of a row":          p.raw(ctx, "SELECT pg_read_file(email) FROM users WHERE id = $1", p.victim.ID),
 		"number of a row":        p.raw(ctx, "SELECT CAST(email AS int) FROM users"),
 		"JSON of a row":          p.raw(ctx, "SELECT CAST(email AS jsonb) FROM users"),
 		"time zone of a row":     p.raw(ctx, "SELECT now() AT TIME ZONE email FROM users"),
@@ -324,5 +338,6 @@ func rowErrors(ctx context.Context, p *planted) map[string]error {
 		"raise of class 23":      p.raw(ctx, "DO $$ BEGIN RAISE '%', (SELECT hashed_password FROM users LIMIT 1) USING ERRCODE = '23000'; END $$"),
 		"raise of class 22":      p.raw(ctx, "DO $$ BEGIN RAISE '%', (SELECT hashed_password FROM users LIMIT 1) USING ERRCODE = '22000', DETAIL = 'canary-hash-0f3a'; END $$"),
 		"raise with an own code": p.raw(ctx, "DO $$ BEGIN RAISE '%', (SELECT hashed_password FROM users LIMIT 1) USING ERRCODE = 'RP001'; END $$"),
-	}
+	})
+	return errs
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +31,7 @@ func (a *app) demoCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withStore(cmd.Context(), func(s *models.Store) error {
-				d := &demo{Store: s, out: a.stdout, run: uuid.NewString()[:8]}
+				d := &demo{Store: s, out: a.stdout, run: uuid.NewString()[:8], secret: rand.Text()}
 				return d.tell(cmd.Context())
 			})
 		},
@@ -43,6 +44,7 @@ type demo struct {
 
 	out               io.Writer
 	run               string // makes the addresses of this run its own
+	secret            string // of the passwords, which nobody knows who sees the addresses
 	ada, linus, julia *ent.User
 }
 
@@ -84,7 +86,7 @@ func (d *demo) migrate(ctx context.Context) error {
 func (d *demo) address(name string) string { return name + "-" + d.run + "@example.org" }
 
 // password is a new one of the person's at each run.
-func (d *demo) password(name string) string { return name + " rides a horse " + d.run }
+func (d *demo) password(name string) string { return name + " rides a horse " + d.secret }
 
 func (d *demo) signUp(ctx context.Context) error {
 	var err error

@@ -118,13 +118,16 @@ func translatePostgres(ctx context.Context, e *pq.Error) error {
 // function raises, or of a name that a statement made from a value when it ran. A name that stands in
 // the statement itself has a position there.
 func quotesValues(e *pq.Error) bool {
+	if e.Routine == "exec_stmt_raise" { // PL/pgSQL's RAISE, which may take any code
+		return true
+	}
 	switch e.Code.Class() {
 	case "22", "23", "P0":
 		return true
-	case "42":
+	case "34", "3F", "42": // names of cursors, schemas, and all others
 		return e.Position == "" && e.Code != "42501" // insufficient_privilege
 	}
-	return e.Code.Name() == "" // a code of somebody's own
+	return e.Code == "58P01" /* undefined_file */ || e.Code.Name() == "" // a code of somebody's own
 }
 
 // Result codes of SQLite (https://sqlite.org/rescode.html).
@@ -149,20 +152,25 @@ const (
 // primary is the result code without its extension.
 func primary(code int) int { return code & 0xff }
 
-// translateSQLite keeps SQLite's text, which names tables and columns, and a value in one case alone.
+// translateSQLite keeps SQLite's text, which names tables and columns, and values in two cases alone.
 func translateSQLite(ctx context.Context, code int, text string) error {
-	if strings.HasPrefix(text, "bad JSON path") {
+	byTrigger := code == sqliteConstraintTrigger && text != "FOREIGN KEY constraint failed" // which SQLite makes a trigger of
+	switch {
+	case byTrigger: // RAISE takes any expression.
+		text = "refused by a trigger"
+	case strings.HasPrefix(text, "bad JSON path"):
 		text = "bad JSON path"
 	}
 	out := &Error{Code: fmt.Sprintf("SQLite %d", code), sqlite: code, text: text}
-	switch code {
-	case sqliteConstraintUnique, sqliteConstraintPrimaryKey, sqliteConstraintRowID:
+	switch {
+	case byTrigger:
+	case code == sqliteConstraintUnique, code == sqliteConstraintPrimaryKey, code == sqliteConstraintRowID:
 		out.kind = ErrUnique
-	case sqliteConstraintForeignKey, sqliteConstraintTrigger:
+	case code == sqliteConstraintForeignKey, code == sqliteConstraintTrigger:
 		out.kind = ErrForeignKey
-	case sqliteConstraintCheck:
+	case code == sqliteConstraintCheck:
 		out.kind = ErrCheck
-	case sqliteConstraintNotNull:
+	case code == sqliteConstraintNotNull:
 		out.kind = ErrNotNull
 	}
 	switch primary(code) {

@@ -19,13 +19,16 @@ func TestErrors_Constraints(t *testing.T) {
 		db := open(t, url)
 		execute(t, db, "CREATE TABLE people (id integer PRIMARY KEY, email text NOT NULL UNIQUE, age integer CHECK (age >= 0))")
 		execute(t, db, "CREATE TABLE pets (id integer PRIMARY KEY, owner integer NOT NULL REFERENCES people (id))")
+		execute(t, db, "CREATE TABLE badges (owner integer NOT NULL REFERENCES people (id) ON DELETE RESTRICT)") // of which SQLite makes a trigger
 		execute(t, db, "INSERT INTO people (id, email) VALUES (1, 'ada@example.org')")
+		execute(t, db, "INSERT INTO badges (owner) VALUES (1)")
 		for query, want := range map[string]error{
 			"INSERT INTO people (id, email) VALUES (2, 'ada@example.org')":                                        database.ErrUnique,
 			"INSERT INTO people (id, email) VALUES (1, 'grace@example.org')":                                      database.ErrUnique,
 			"INSERT INTO people (id, email, age) VALUES (2, 'grace@example.org', -1)":                             database.ErrCheck,
 			"INSERT INTO people (id) VALUES (2)":                                                                  database.ErrNotNull,
 			"INSERT INTO pets (id, owner) VALUES (1, 99)":                                                         database.ErrForeignKey,
+			"DELETE FROM people WHERE id = 1":                                                                     database.ErrForeignKey,
 			"INSERT INTO people (id, email) VALUES (2, 'grace@example.org'), (2, 'ada@example.org') RETURNING id": database.ErrUnique,
 			"UPDATE people SET age = -1 WHERE email = 'ada@example.org'":                                          database.ErrCheck,
 		} {
