@@ -49,7 +49,7 @@ func (s *Store) Register(ctx context.Context, email, password string, opts ...Us
 		opt(create.Mutation())
 	}
 	if !v.System && !v.Admin {
-		for _, column := range create.Mutation().Fields() {
+		for _, column := range slices.Concat(create.Mutation().Fields(), create.Mutation().AddedEdges()) {
 			if !slices.Contains(profile, column) {
 				return nil, policy.Deny("%s may not set %s of a new account", v, column)
 			}
@@ -78,14 +78,18 @@ func taken(err error) error {
 // for bcrypt's of more than 72 bytes, which is all of a password that bcrypt looks at. NewClaims makes a
 // token's claims of what it returns.
 //
-// Everybody may. It returns ErrInvalidCredentials for an unknown address, a deleted account, and a wrong
-// password, and takes as long for each: that of a hash, and of one of bcrypt's besides as long as any
-// account has one. Only accounts that have not signed in since WithPasswordHashing was raised take less. It
-// returns ErrAccountDisabled for a disabled account, to whoever knows its password, and ErrSerialization for
-// one that others keep changing. It may run inside InTx, as ChangePassword does. How often somebody may
-// try is for the service to bound.
+// Everybody may, but for a viewer without an account in use, who gets ErrForbidden. It returns
+// ErrInvalidCredentials for an unknown address, a deleted account, and a wrong password, and takes as long
+// for each: that of a hash, and of one of bcrypt's besides as long as any account has one. Only accounts that
+// have not signed in since WithPasswordHashing was raised take less. It returns ErrAccountDisabled for a
+// disabled account, to whoever knows its password, and ErrSerialization for one that others keep changing. It
+// may run inside InTx, as ChangePassword does. How often somebody may try is for the service to bound.
 func (s *Store) Authenticate(ctx context.Context, email, chosen string) (*ent.User, error) {
-	if _, err := policy.Asking(ctx); err != nil {
+	v, err := policy.Asking(ctx)
+	if err == nil {
+		err = policy.InUse(ctx, s, v)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if password.TooLong(chosen, s.maxPassword) {

@@ -78,6 +78,7 @@ func TestRegister_OptionsHaveNoRights(t *testing.T) {
 			"login":      func(m *ent.UserMutation) { m.SetLastLoginAt(time.Now()) },
 			"created_at": func(m *ent.UserMutation) { m.SetCreatedAt(time.Now()) },
 			"operation":  func(m *ent.UserMutation) { m.SetOp(ent.OpDelete) },
+			"files":      func(m *ent.UserMutation) { m.AddFileIDs(1) },
 		} {
 			for _, ctx := range []context.Context{models.AsAnonymous(ctx), person} {
 				if _, err := s.Register(ctx, "new@example.org", goodPassword, set); !errors.Is(err, models.ErrForbidden) {

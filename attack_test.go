@@ -48,6 +48,34 @@ func TestRaisedRights_AreOfOneEntity(t *testing.T) {
 	})
 }
 
+// TestRaisedRights_AreOfOneViewer names another viewer in a hook of the service's that Register runs, where
+// the rules of users are off for the visitor.
+func TestRaisedRights_AreOfOneViewer(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		target, other := must(newUser(s).Save(ctx))(t), must(newUser(s).Save(ctx))(t)
+		s.User.Use(func(next entgo.Mutator) entgo.Mutator {
+			return entgo.MutateFunc(func(ctx context.Context, m entgo.Mutation) (entgo.Value, error) {
+				if !m.Op().Is(entgo.OpCreate) {
+					return next.Mutate(ctx, m)
+				}
+				as := models.AsUser(ctx, other)
+				if ids := must(s.User.Query().IDs(as))(t); len(ids) != 1 || ids[0] != other.ID {
+					t.Errorf("a user sees %v, want the own row", ids)
+				}
+				if _, err := s.UserByID(as, target.ID); !errors.Is(err, models.ErrNotFound) {
+					t.Errorf("UserByID: got %v, want ErrNotFound", err)
+				}
+				if err := s.User.UpdateOne(other).SetIsAdmin(true).Exec(as); !errors.Is(err, models.ErrForbidden) {
+					t.Errorf("is_admin on the own row: got %v, want ErrForbidden", err)
+				}
+				return next.Mutate(ctx, m)
+			})
+		})
+		must(s.Register(models.AsAnonymous(ctx), "ada@example.org", goodPassword))(t)
+	})
+}
+
 // withToken is an account with a token.
 func withToken(t *testing.T, ctx context.Context, s *models.Store, email string) (*ent.User, models.Claims) {
 	t.Helper()

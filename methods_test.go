@@ -96,6 +96,20 @@ type call struct {
 	reads bool
 }
 
+// everything is all operations of the client and all methods, by their names in the tables.
+func (w *world) everything(t *testing.T, ctx context.Context) map[string]call {
+	t.Helper()
+	check(t, w.SetPassword(ctx, w.target.ID, goodPassword))
+	w.target = must(w.Authenticate(ctx, w.target.Email, goodPassword))(t)
+	all := w.calls(t, ctx)
+	for table, operations := range w.operations() {
+		for name, op := range operations {
+			all[table+" "+name] = call{op, !isChange(name)}
+		}
+	}
+	return all
+}
+
 func (w *world) calls(t *testing.T, ctx context.Context) map[string]call {
 	t.Helper()
 	id, email := w.target.ID, w.target.Email

@@ -27,7 +27,7 @@ import (
 const rules = `
 | rows | operation | nobody | anonymous | own | other's | admin | system |
 |---|---|---|---|---|---|---|---|
-| users | get, list, count, exist, aggregate, edge, eager load, edge predicate | no viewer | no | yes | hidden | yes | yes |
+| users | get, list, count, exist, ids, select, group by, aggregate, clone, reverse edge, reverse eager load, reverse edge predicate (from a file to its user) | no viewer | no | yes | hidden | yes | yes |
 | users | create, bulk create, upsert | no viewer | no | no | no | no | yes |
 | users | update by id, bulk update (name, bio, avatar_url, preferences) | no viewer | no | yes | hidden | yes | yes |
 | users | set is_admin, set is_active, set email, set is_deleted, set last_login_at, set tokens_valid_after | no viewer | no | no | no | yes | yes |
@@ -35,14 +35,14 @@ const rules = `
 | users | set hashed_password, modified update | no viewer | no | no | no | no | yes |
 | users | add files, remove files | no viewer | no | no | no | not audited | not audited |
 | users | delete by id, bulk delete, hard delete | no viewer | no | no | no | yes | yes |
-| files | get, list, count, exist, aggregate, edge, eager load, edge predicate | no viewer | no | yes | hidden | yes | yes |
+| files | get, list, count, exist, ids, select, group by, aggregate, clone, edge, eager load, edge predicate (from a user to the files) | no viewer | no | yes | hidden | yes | yes |
 | files | create, bulk create | no viewer | no | yes | no | yes | yes |
 | files | update by id, bulk update | no viewer | no | no | no | yes | yes |
 | files | delete by id, bulk delete | no viewer | no | yes | hidden | yes | yes |
 | files | upsert | no viewer | no | not audited | no | not audited | not audited |
-| blacklisted_tokens, used_password_reset_tokens | get, list, count, exist, aggregate | no viewer | no | no | no | yes | yes |
+| blacklisted_tokens, used_password_reset_tokens | get, list, count, exist, ids, select, group by, aggregate, clone | no viewer | no | no | no | yes | yes |
 | blacklisted_tokens, used_password_reset_tokens | create, bulk create, upsert, update by id, bulk update, delete by id, bulk delete | no viewer | no | no | no | no | yes |
-| audit_logs | get, list, count, exist, aggregate | no viewer | no | no | no | yes | yes |
+| audit_logs | get, list, count, exist, ids, select, group by, aggregate, clone | no viewer | no | no | no | yes | yes |
 | audit_logs | create, bulk create | no viewer | no | no | no | no | yes |
 | audit_logs | upsert | no viewer | no | no | no | no | not audited |
 | audit_logs | update by id, bulk update, delete by id, bulk delete | no viewer | no | no | no | no | no |
@@ -158,7 +158,10 @@ func cells(line string) []string {
 }
 
 func isChange(operation string) bool {
-	return !slices.Contains([]string{"get", "list", "count", "exist", "aggregate", "edge", "eager load", "edge predicate"}, operation)
+	operation = strings.TrimPrefix(operation, "reverse ")
+	return !slices.Contains([]string{
+		"get", "list", "count", "exist", "ids", "select", "group by", "aggregate", "clone", "edge", "eager load", "edge predicate",
+	}, operation)
 }
 
 // try carries out the operation as one viewer, in a transaction that is rolled back.
@@ -236,17 +239,21 @@ func (w *world) userOperations() map[string]operation {
 	}
 	onEmail := []sql.ConflictOption{sql.ConflictColumns(user.FieldEmail), sql.ConflictWhere(sql.ExprP("NOT is_deleted"))}
 	return map[string]operation{
-		"get":       func(ctx context.Context) (int, error) { return one(w.User.Get(ctx, id)) },
-		"list":      func(ctx context.Context) (int, error) { return many(query().All(ctx)) },
-		"count":     func(ctx context.Context) (int, error) { return query().Count(ctx) },
-		"exist":     func(ctx context.Context) (int, error) { return whether(query().Exist(ctx)) },
-		"aggregate": func(ctx context.Context) (int, error) { return query().Aggregate(ent.Count()).Int(ctx) },
-		"edge":      func(ctx context.Context) (int, error) { return w.file.QueryUser().Count(ctx) },
-		"eager load": func(ctx context.Context) (int, error) {
+		"get":          func(ctx context.Context) (int, error) { return one(w.User.Get(ctx, id)) },
+		"list":         func(ctx context.Context) (int, error) { return many(query().All(ctx)) },
+		"count":        func(ctx context.Context) (int, error) { return query().Count(ctx) },
+		"exist":        func(ctx context.Context) (int, error) { return whether(query().Exist(ctx)) },
+		"ids":          func(ctx context.Context) (int, error) { return many(query().IDs(ctx)) },
+		"select":       func(ctx context.Context) (int, error) { return many(query().Select(user.FieldEmail).Strings(ctx)) },
+		"group by":     func(ctx context.Context) (int, error) { return many(query().GroupBy(user.FieldEmail).Strings(ctx)) },
+		"clone":        func(ctx context.Context) (int, error) { return many(query().Clone().All(ctx)) },
+		"aggregate":    func(ctx context.Context) (int, error) { return query().Aggregate(ent.Count()).Int(ctx) },
+		"reverse edge": func(ctx context.Context) (int, error) { return w.file.QueryUser().Count(ctx) },
+		"reverse eager load": func(ctx context.Context) (int, error) {
 			files, err := w.File.Query().Where(file.ID(w.file.ID)).WithUser().All(ctx)
 			return len(slices.DeleteFunc(files, func(f *ent.File) bool { return f.Edges.User == nil })), err
 		},
-		"edge predicate": func(ctx context.Context) (int, error) {
+		"reverse edge predicate": func(ctx context.Context) (int, error) {
 			return w.File.Query().Where(file.HasUserWith(user.ID(id))).Count(ctx)
 		},
 		"create": func(ctx context.Context) (int, error) { return one(newUser(w.Store).Save(ctx)) },
@@ -290,6 +297,10 @@ func (w *world) fileOperations() map[string]operation {
 		"list":      func(ctx context.Context) (int, error) { return many(query().All(ctx)) },
 		"count":     func(ctx context.Context) (int, error) { return query().Count(ctx) },
 		"exist":     func(ctx context.Context) (int, error) { return whether(query().Exist(ctx)) },
+		"ids":       func(ctx context.Context) (int, error) { return many(query().IDs(ctx)) },
+		"select":    func(ctx context.Context) (int, error) { return many(query().Select(file.FieldFilename).Strings(ctx)) },
+		"group by":  func(ctx context.Context) (int, error) { return many(query().GroupBy(file.FieldFilename).Strings(ctx)) },
+		"clone":     func(ctx context.Context) (int, error) { return many(query().Clone().All(ctx)) },
 		"aggregate": func(ctx context.Context) (int, error) { return query().Aggregate(ent.Count()).Int(ctx) },
 		"edge":      func(ctx context.Context) (int, error) { return w.target.QueryFiles().Count(ctx) },
 		"eager load": func(ctx context.Context) (int, error) {
@@ -321,10 +332,18 @@ func (w *world) tokenOperations() map[string]operation {
 	id, later := w.token.ID, time.Now().Add(time.Hour)
 	query := func() *ent.BlacklistedTokenQuery { return w.BlacklistedToken.Query().Where(blacklistedtoken.ID(id)) }
 	return map[string]operation{
-		"get":       func(ctx context.Context) (int, error) { return one(w.BlacklistedToken.Get(ctx, id)) },
-		"list":      func(ctx context.Context) (int, error) { return many(query().All(ctx)) },
-		"count":     func(ctx context.Context) (int, error) { return query().Count(ctx) },
-		"exist":     func(ctx context.Context) (int, error) { return whether(query().Exist(ctx)) },
+		"get":   func(ctx context.Context) (int, error) { return one(w.BlacklistedToken.Get(ctx, id)) },
+		"list":  func(ctx context.Context) (int, error) { return many(query().All(ctx)) },
+		"count": func(ctx context.Context) (int, error) { return query().Count(ctx) },
+		"exist": func(ctx context.Context) (int, error) { return whether(query().Exist(ctx)) },
+		"ids":   func(ctx context.Context) (int, error) { return many(query().IDs(ctx)) },
+		"select": func(ctx context.Context) (int, error) {
+			return many(query().Select(blacklistedtoken.FieldJti).Strings(ctx))
+		},
+		"group by": func(ctx context.Context) (int, error) {
+			return many(query().GroupBy(blacklistedtoken.FieldJti).Strings(ctx))
+		},
+		"clone":     func(ctx context.Context) (int, error) { return many(query().Clone().All(ctx)) },
 		"aggregate": func(ctx context.Context) (int, error) { return query().Aggregate(ent.Count()).Int(ctx) },
 		"create":    func(ctx context.Context) (int, error) { return one(newToken(w.Store, "new", later).Save(ctx)) },
 		"bulk create": func(ctx context.Context) (int, error) {
@@ -350,10 +369,18 @@ func (w *world) resetOperations() map[string]operation {
 		return w.UsedPasswordResetToken.Query().Where(usedpasswordresettoken.ID(id))
 	}
 	return map[string]operation{
-		"get":       func(ctx context.Context) (int, error) { return one(w.UsedPasswordResetToken.Get(ctx, id)) },
-		"list":      func(ctx context.Context) (int, error) { return many(query().All(ctx)) },
-		"count":     func(ctx context.Context) (int, error) { return query().Count(ctx) },
-		"exist":     func(ctx context.Context) (int, error) { return whether(query().Exist(ctx)) },
+		"get":   func(ctx context.Context) (int, error) { return one(w.UsedPasswordResetToken.Get(ctx, id)) },
+		"list":  func(ctx context.Context) (int, error) { return many(query().All(ctx)) },
+		"count": func(ctx context.Context) (int, error) { return query().Count(ctx) },
+		"exist": func(ctx context.Context) (int, error) { return whether(query().Exist(ctx)) },
+		"ids":   func(ctx context.Context) (int, error) { return many(query().IDs(ctx)) },
+		"select": func(ctx context.Context) (int, error) {
+			return many(query().Select(usedpasswordresettoken.FieldNonce).Strings(ctx))
+		},
+		"group by": func(ctx context.Context) (int, error) {
+			return many(query().GroupBy(usedpasswordresettoken.FieldNonce).Strings(ctx))
+		},
+		"clone":     func(ctx context.Context) (int, error) { return many(query().Clone().All(ctx)) },
 		"aggregate": func(ctx context.Context) (int, error) { return query().Aggregate(ent.Count()).Int(ctx) },
 		"create":    func(ctx context.Context) (int, error) { return one(newReset(w.Store, "b@example.org", "n").Save(ctx)) },
 		"bulk create": func(ctx context.Context) (int, error) {
@@ -382,6 +409,10 @@ func (w *world) auditOperations() map[string]operation {
 		"list":      func(ctx context.Context) (int, error) { return many(query().All(ctx)) },
 		"count":     func(ctx context.Context) (int, error) { return query().Count(ctx) },
 		"exist":     func(ctx context.Context) (int, error) { return whether(query().Exist(ctx)) },
+		"ids":       func(ctx context.Context) (int, error) { return many(query().IDs(ctx)) },
+		"select":    func(ctx context.Context) (int, error) { return many(query().Select(auditlog.FieldActor).Strings(ctx)) },
+		"group by":  func(ctx context.Context) (int, error) { return many(query().GroupBy(auditlog.FieldActor).Strings(ctx)) },
+		"clone":     func(ctx context.Context) (int, error) { return many(query().Clone().All(ctx)) },
 		"aggregate": func(ctx context.Context) (int, error) { return query().Aggregate(ent.Count()).Int(ctx) },
 		"create":    func(ctx context.Context) (int, error) { return one(newAudit(w.Store).Save(ctx)) },
 		"bulk create": func(ctx context.Context) (int, error) {

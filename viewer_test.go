@@ -3,6 +3,8 @@ package models_test
 import (
 	"context"
 	"errors"
+	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,11 +39,13 @@ func TestViewerFrom(t *testing.T) {
 	}
 }
 
-// TestViewer_Impossible tries viewers that cannot be anybody: a sentinel, and nothing changed.
+// TestViewer_Impossible tries viewers that cannot be anybody, or not any more, with all operations of the
+// client and all methods: a sentinel, and nothing changed.
 func TestViewer_Impossible(t *testing.T) {
 	t.Parallel()
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
 		w := newWorld(t, ctx, s)
+		all := w.everything(t, ctx)
 		gone := must(newUser(s).SetIsAdmin(true).Save(ctx))(t)
 		check(t, newFile(s, gone).Exec(ctx))
 		check(t, s.SoftDeleteUser(ctx, gone.ID))
@@ -49,41 +53,46 @@ func TestViewer_Impossible(t *testing.T) {
 		for _, tt := range []struct {
 			name   string
 			viewer models.Viewer
-			reads  bool // what an administrator's word allows, though not to change anything
+			reads  string // what becomes of them: what an administrator's word allows, though not to change anything
 		}{
-			{"negative id", models.Viewer{UserID: -1}, false},
-			{"negative id of an administrator", models.Viewer{UserID: -1, Admin: true}, false},
-			{"administrator without a name", models.Viewer{Admin: true}, false},
-			{"unknown id", models.Viewer{UserID: 424242}, false},
-			{"unknown administrator", models.Viewer{UserID: 424242, Admin: true}, true},
-			{"deleted user", models.Viewer{UserID: gone.ID}, false},
-			{"deleted administrator", models.Viewer{UserID: gone.ID, Admin: true}, true},
-			{"no administrator any more", models.Viewer{UserID: w.target.ID, Admin: true}, true},
-			{"disabled administrator", models.Viewer{UserID: disabled.ID, Admin: true}, true},
+			{"negative id", models.Viewer{UserID: -1}, "no"},
+			{"negative id of an administrator", models.Viewer{UserID: -1, Admin: true}, "no"},
+			{"administrator without a name", models.Viewer{Admin: true}, "no"},
+			{"unknown id", models.Viewer{UserID: 424242}, "hidden"},
+			{"largest id", models.Viewer{UserID: math.MaxInt}, "hidden"},
+			{"unknown administrator", models.Viewer{UserID: 424242, Admin: true}, "yes"},
+			{"deleted user", models.Viewer{UserID: gone.ID}, "hidden"},
+			{"deleted administrator", models.Viewer{UserID: gone.ID, Admin: true}, "yes"},
+			{"no administrator any more", models.Viewer{UserID: w.target.ID, Admin: true}, "yes"},
+			{"disabled administrator", models.Viewer{UserID: disabled.ID, Admin: true}, "yes"},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				before := w.dump(t, ctx)
 				as := models.WithViewer(ctx, tt.viewer)
-				own := &ent.User{ID: tt.viewer.UserID}
+				for name, call := range all {
+					want := "no"
+					switch {
+					case tt.reads == "no":
+					case name == "CheckToken", name == "TokenRevoked": // whose token it is, is not asked
+						want = "yes"
+					case call.reads && name != "ExportSubject" && name != "ExportUsers with hashed_password":
+						want = tt.reads
+					}
+					n, err := call.operation(as)
+					if got := outcome(n, err); got != want && (want != "hidden" || got != "no") {
+						t.Errorf("%s: %s (%v), want %s", name, got, err, want)
+					}
+				}
 				for name, err := range map[string]error{
-					"create a file":      newFile(s, own).Exec(as),
-					"create many":        s.File.CreateBulk(newFile(s, own), newFile(s, own)).Exec(as),
-					"update by id":       s.User.UpdateOneID(w.target.ID).SetName("n").Exec(as),
 					"update own":         s.User.UpdateOneID(tt.viewer.UserID).SetName("n").Exec(as),
-					"bulk update":        s.User.Update().SetName("n").Exec(as),
-					"delete by id":       s.File.DeleteOneID(w.file.ID).Exec(as),
-					"hard delete":        s.User.DeleteOneID(w.target.ID).Exec(models.HardDelete(as)),
-					"SoftDeleteUser":     s.SoftDeleteUser(as, w.target.ID),
-					"RestoreUser":        s.RestoreUser(as, gone.ID),
+					"create own files":   s.File.CreateBulk(newFile(s, &ent.User{ID: tt.viewer.UserID}), newFile(s, &ent.User{ID: tt.viewer.UserID})).Exec(as),
+					"CreateFiles":        manyFiles(as, s, tt.viewer.UserID, 1),
 					"update with InTx":   s.InTx(as, func(ctx context.Context) error { return s.User.Update().SetBio("b").Exec(ctx) }),
 					"update the deleted": s.User.Update().SetName("n").Exec(models.IncludeDeleted(as)),
 				} {
 					if !errors.Is(err, models.ErrForbidden) {
 						t.Errorf("%s: %v, want ErrForbidden", name, err)
 					}
-				}
-				if n, err := s.File.Query().Count(as); (n > 0) != tt.reads || err != nil && !errors.Is(err, models.ErrForbidden) {
-					t.Errorf("sees %d files (%v)", n, err)
 				}
 				if w.dump(t, ctx) != before {
 					t.Error("something changed")
@@ -93,33 +102,53 @@ func TestViewer_Impossible(t *testing.T) {
 	})
 }
 
-// TestViewer_FinishedTx uses the context of a transaction that has ended.
-func TestViewer_FinishedTx(t *testing.T) {
+// TestViewer_EndedContexts tries all operations of the client and all methods in the context of a
+// transaction that has ended, in whatever way, and in one that is cancelled: a sentinel, and nothing changed.
+func TestViewer_EndedContexts(t *testing.T) {
 	t.Parallel()
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
 		w := newWorld(t, ctx, s)
-		var finished context.Context
-		check(t, s.InTx(ctx, func(ctx context.Context) error {
-			finished = ctx //nolint:fatcontext // The test is about a context that outlives its transaction.
-			return s.User.UpdateOne(w.target).SetName("in").Exec(ctx)
-		}))
-		before := w.dump(t, ctx)
-		for _, as := range []context.Context{finished, models.AsUser(finished, w.target), models.AsUser(finished, w.admin)} {
-			_, read := s.User.Get(as, w.target.ID)
-			for name, err := range map[string]error{
-				"update": s.User.UpdateOne(w.target).SetName("out").Exec(as),
-				"delete": s.File.DeleteOne(w.file).Exec(as),
-				"create": newFile(s, w.target).Exec(as),
-				"InTx":   s.InTx(as, func(ctx context.Context) error { return newFile(s, w.target).Exec(ctx) }),
-				"read":   read,
-			} {
-				if !errors.Is(err, models.ErrTxDone) {
-					t.Errorf("%s: %v, want ErrTxDone", name, err)
-				}
-			}
+		all := w.everything(t, ctx)
+		all["InTx"] = call{operation: func(ctx context.Context) (int, error) {
+			return 1, s.InTx(ctx, func(ctx context.Context) error { return newFile(s, w.target).Exec(ctx) })
+		}}
+		ended := func(end func() error) (ended context.Context) {
+			defer func() { _ = recover() }()
+			_ = s.InTx(ctx, func(ctx context.Context) error {
+				ended = ctx //nolint:fatcontext // The test is about a context that outlives its transaction.
+				check(t, s.User.UpdateOne(w.other).SetName("in").Exec(ctx))
+				return end()
+			})
+			return ended
 		}
-		if w.dump(t, ctx) != before {
-			t.Error("something changed")
+		canceled, cancel := context.WithCancel(ctx)
+		cancel()
+		for name, tt := range map[string]struct {
+			ctx  context.Context
+			want error
+		}{
+			"committed":   {ended(func() error { return nil }), models.ErrTxDone},
+			"rolled back": {ended(func() error { return errOnPurpose }), models.ErrTxDone},
+			"panicked":    {ended(func() error { panic("on purpose") }), models.ErrTxDone},
+			"cancelled":   {canceled, context.Canceled},
+		} {
+			t.Run(name, func(t *testing.T) {
+				before := w.dump(t, ctx)
+				for name, call := range all {
+					never := strings.HasPrefix(name, "audit_logs ") || slices.Contains([]string{"users add files", "users remove files", "files upsert"}, name)
+					for _, as := range []context.Context{tt.ctx, models.AsUser(tt.ctx, w.target), models.AsUser(tt.ctx, w.admin)} {
+						n, err := call.operation(as)
+						refused := outcome(n, err) == "no" || outcome(n, err) == "not audited"
+						if !errors.Is(err, tt.want) && (!refused || as == tt.ctx && !never) {
+							v, _ := models.ViewerFrom(as)
+							t.Errorf("%s by %s: %v, want %v", name, v, err, tt.want)
+						}
+					}
+				}
+				if w.dump(t, ctx) != before {
+					t.Error("something changed")
+				}
+			})
 		}
 	})
 }

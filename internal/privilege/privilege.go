@@ -6,18 +6,28 @@ package privilege
 import (
 	"context"
 	"slices"
+
+	"github.com/reviewpoint/models/internal/viewer"
 )
 
 type key struct{}
 
-// Raise returns a context in which the rules of these entities allow everything. The viewer stays who it
-// is, for the audit trail, and must still have an account in use to change something.
+type raised struct {
+	viewer   viewer.Viewer
+	entities []string
+}
+
+// Raise returns a context in which the rules of these entities allow everything to its viewer, but to nobody
+// whom a hook names in it. The viewer stays who it is, for the audit trail, and must still have an account
+// in use to change something.
 func Raise(ctx context.Context, entities ...string) context.Context {
-	return context.WithValue(ctx, key{}, entities)
+	v, _ := viewer.FromContext(ctx)
+	return context.WithValue(ctx, key{}, raised{v, entities})
 }
 
 // Raised reports whether the rules of the entity allow everything in ctx.
 func Raised(ctx context.Context, entity string) bool {
-	entities, _ := ctx.Value(key{}).([]string)
-	return slices.Contains(entities, entity)
+	r, _ := ctx.Value(key{}).(raised)
+	v, _ := viewer.FromContext(ctx)
+	return v == r.viewer && slices.Contains(r.entities, entity)
 }
