@@ -239,7 +239,7 @@ func (s *Store) user(ctx context.Context, query string, arg any) (*ent.User, err
 	}
 	args := []any{arg}
 	if owner != 0 { // A row of somebody else is not even read: how long that takes would tell of it.
-		query, args = query+" AND id = $2", append(args, owner)
+		query, args = query+" AND id = $2 AND NOT is_deleted", append(args, owner)
 	}
 	var found *ent.User
 	err = s.db.Read(ctx, query, args, func(r *row.Row) error {

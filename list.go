@@ -79,7 +79,7 @@ type FileFilter struct {
 }
 
 // ListUsers returns a page of accounts, newest first unless request says otherwise. Deleted ones are among
-// them in a context from IncludeDeleted.
+// them in a context from IncludeDeleted of administrators and the system.
 //
 // A page is one statement, and the total one more, which is not of the same moment. By created_at or id
 // (and on SQLite by email) a page costs the same however deep it lies; by other columns it reads all rows
@@ -99,7 +99,7 @@ func (s *Store) ListUsers(ctx context.Context, filter UserFilter, request PageRe
 	if owner != 0 {
 		l.where("id", "id = ", strconv.Itoa(owner), owner)
 	}
-	if viewer.DeletedIncluded(ctx) {
+	if owner == 0 && viewer.DeletedIncluded(ctx) {
 		l.name += " and deleted"
 	} else {
 		l.conditions = append(l.conditions, "NOT is_deleted")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -347,6 +348,42 @@ func TestSoftDelete_Hides(t *testing.T) {
 				if n, err := s.look(models.IncludeDeleted(ctx), c, g); err != nil || n != s.shown {
 					t.Errorf("%s: %s with IncludeDeleted sees %d, want %d: %v", name, s.name, n, s.shown, err)
 				}
+			}
+		}
+	})
+}
+
+// TestSoftDelete_OfTheViewer asks as a person who is deleted: there is no such person, whatever is included.
+func TestSoftDelete_OfTheViewer(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		u := must(newUser(s).Save(ctx))(t)
+		f := must(newFile(s, u).Save(ctx))(t)
+		check(t, s.SoftDeleteUser(ctx, u.ID))
+		as := models.IncludeDeleted(models.AsUser(ctx, u))
+		if page := must(s.ListUsers(as, models.UserFilter{}, models.PageRequest{WithTotal: true}))(t); len(page.Items) != 0 || *page.Total != 0 {
+			t.Errorf("ListUsers shows %d of %d", len(page.Items), *page.Total)
+		}
+		if page := must(s.ListFiles(as, models.FileFilter{UserID: u.ID}, models.PageRequest{}))(t); len(page.Items) != 0 {
+			t.Errorf("ListFiles shows %d", len(page.Items))
+		}
+		var out strings.Builder
+		check(t, s.ExportUsers(as, &out, models.ExportOptions{Format: models.ImportJSONLines}))
+		if out.Len() != 0 {
+			t.Errorf("ExportUsers writes %q", out.String())
+		}
+		for name, look := range map[string]func() (int, error){
+			"UserByID":       func() (int, error) { return one(s.UserByID(as, u.ID)) },
+			"get":            func() (int, error) { return one(s.User.Get(as, u.ID)) },
+			"list":           func() (int, error) { return many(s.User.Query().All(as)) },
+			"edge":           func() (int, error) { return u.QueryFiles().Count(as) },
+			"reverse edge":   func() (int, error) { return f.QueryUser().Count(as) },
+			"files":          func() (int, error) { return s.File.Query().Count(as) },
+			"edge predicate": func() (int, error) { return s.File.Query().Where(file.HasUser()).Count(as) },
+			"update":         func() (int, error) { return s.User.Update().SetName("n").Save(as) },
+		} {
+			if n, err := look(); n != 0 || err != nil && !errors.Is(err, models.ErrForbidden) {
+				t.Errorf("%s: %d, %v", name, n, err)
 			}
 		}
 	})

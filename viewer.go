@@ -38,7 +38,7 @@ func AsSystem(ctx context.Context, label string) context.Context {
 func ViewerFrom(ctx context.Context) (Viewer, bool) { return viewer.FromContext(ctx) }
 
 // IncludeDeleted returns a context whose queries, edges and updates also see rows that are softly
-// deleted. Whose rows they are counts as before.
+// deleted. Whose rows they are counts as before; a person who is deleted sees none.
 func IncludeDeleted(ctx context.Context) context.Context { return viewer.IncludeDeleted(ctx) }
 
 // HardDelete returns a context whose deletes of users remove the row for good, a softly deleted one

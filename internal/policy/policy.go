@@ -150,7 +150,7 @@ func (r Rules) own(builder any, id int, inUse string) error {
 	return narrow.Rows(builder, func(b *sql.Builder, table string) {
 		b.WriteString(table + "." + owner + " = ").Arg(id)
 		if table == accounts {
-			b.WriteString(inUse)
+			b.WriteString(" AND NOT " + table + ".is_deleted" + inUse)
 			return
 		}
 		b.WriteString(" AND EXISTS (SELECT 1 FROM users WHERE id = ").Arg(id).WriteString(" AND NOT is_deleted" + inUse + ")")
