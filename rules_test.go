@@ -23,7 +23,7 @@ import (
 )
 
 // rules is who may do what, by the generated client. "own" and "other's" are a signed-in user on the
-// own rows and on those of somebody else. It stands in docs/rules.md, too.
+// own rows and on those of somebody else. It stands in the README and in docs/rules.md, too.
 const rules = `
 | rows | operation | nobody | anonymous | own | other's | admin | system |
 |---|---|---|---|---|---|---|---|
@@ -50,8 +50,10 @@ const rules = `
 
 func TestRules_InDocs(t *testing.T) {
 	t.Parallel()
-	if !strings.Contains(read(t, "docs/rules.md"), rules) {
-		t.Errorf("docs/rules.md does not show this table:\n%s", rules)
+	for _, page := range []string{"README.md", "docs/rules.md"} {
+		if !strings.Contains(read(t, page), rules) {
+			t.Errorf("%s does not show this table:\n%s", page, rules)
+		}
 	}
 }
 
