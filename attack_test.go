@@ -89,8 +89,11 @@ func TestCutoff_OnEveryPath(t *testing.T) {
 			}
 		}
 		u, claims := withToken(t, ctx, s, "kept@example.org")
-		check(t, s.User.UpdateOne(u).SetName("Ada").SetIsActive(true).SetEmail("new@example.org").Exec(ctx))
+		check(t, s.User.UpdateOne(u).SetName("Ada").SetIsActive(true).SetIsDeleted(false).SetEmail("new@example.org").Exec(ctx))
 		check(t, s.CheckToken(ctx, claims))
+		later := time.Now().Add(time.Hour) // A cutoff that is given is the one that counts.
+		check(t, s.User.UpdateOne(u).SetHashedPassword("x").SetTokensValidAfter(later).Exec(ctx))
+		wantTime(t, "tokens_valid_after", *must(s.User.Get(ctx, u.ID))(t).TokensValidAfter, later)
 	})
 }
 

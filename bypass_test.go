@@ -283,5 +283,8 @@ func TestQueries_OfBothOrders(t *testing.T) {
 		if len(ids) != 2 || ids[0] < ids[1] || len(files) != 2 || files[0].ID < files[1].ID {
 			t.Errorf("in descending order the files are %v and then %v", ids, files)
 		}
+		if files = must(s.File.Query().Modify(func(q *sql.Selector) { q.Limit(1) }).All(ctx))(t); len(files) != 1 {
+			t.Errorf("a modified query without a condition finds %v", files)
+		}
 	})
 }
