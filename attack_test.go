@@ -223,6 +223,11 @@ func TestDeletedAccounts_AreUnknown(t *testing.T) {
 			!errors.Is(found, models.ErrNotFound) || !errors.Is(reset, models.ErrNotFound) {
 			t.Errorf("got %v, %v, %v and %v", right, wrong, found, reset)
 		}
+		put := must(s.UpsertUser(all, "ada@example.org", func(m *ent.UserMutation) { m.SetName("new") }))(t)
+		if put.ID == gone.ID {
+			t.Error("UpsertUser updates the deleted account")
+		}
+		check(t, s.User.DeleteOne(put).Exec(models.HardDelete(ctx)))
 		again := must(s.Register(ctx, "ada@example.org", goodPassword))(t)
 		if u := must(s.Authenticate(all, "ada@example.org", goodPassword))(t); u.ID != again.ID {
 			t.Errorf("user %d signs in, want %d", u.ID, again.ID)

@@ -546,7 +546,7 @@ func TestAudit_SparedByAHook(t *testing.T) {
 		files := must(s.File.CreateBulk(newFile(s, u), newFile(s, u), newFile(s, u)).Save(ctx))(t)
 		s.File.Use(func(next ent.Mutator) ent.Mutator {
 			return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
-				m.(*ent.FileMutation).Where(file.IDNEQ(files[1].ID)) //nolint:forcetypeassert // It is a hook of files.
+				m.(*ent.FileMutation).Where(file.IDNEQ(files[1].ID))
 				return next.Mutate(ctx, m)
 			})
 		})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +84,10 @@ func TestRules_OfMutations(t *testing.T) {
 		}
 		if rows := must(m.Rows(as, []int{w.target.ID, w.other.ID}))(t); len(rows) != 1 {
 			t.Errorf("a user reads %d rows", len(rows))
+		}
+		check(t, s.User.UpdateOne(w.target).SetName("moved").Exec(ctx)) // which PostgreSQL then finds last
+		if ids := must(m.Lock(ctx))(t); len(ids) != 3 || !slices.IsSorted(ids) {
+			t.Errorf("the system locks %v, want all in order, or two could wait for each other", ids)
 		}
 	})
 }
@@ -192,7 +197,6 @@ func TestHardDelete_KeepsUploadsOut(t *testing.T) {
 	t.Parallel()
 	ctx, s := models.AsSystem(t.Context(), "test"), open(t, postgresURL(t)+"&lock_timeout=1")
 	u := must(newUser(s).Save(ctx))(t)
-	check(t, newFile(s, u).Exec(ctx))
 	s.File.Use(func(next ent.Mutator) ent.Mutator {
 		return ent.MutateFunc(func(in context.Context, m ent.Mutation) (ent.Value, error) {
 			value, err := next.Mutate(in, m)
@@ -204,7 +208,14 @@ func TestHardDelete_KeepsUploadsOut(t *testing.T) {
 			return value, err
 		})
 	})
-	check(t, s.User.DeleteOne(u).Exec(models.HardDelete(ctx)))
+	for _, remove := range []func(ctx context.Context) error{
+		func(ctx context.Context) error { return s.User.DeleteOne(u).Exec(ctx) },
+		func(ctx context.Context) error { return must2(s.User.Delete().Exec(ctx)) },
+	} {
+		u = must(newUser(s).Save(ctx))(t)
+		check(t, newFile(s, u).Exec(ctx))
+		check(t, remove(models.HardDelete(ctx)))
+	}
 }
 
 // statements returns a client that keeps what it sends.

@@ -189,6 +189,20 @@ func TestExport_Plain(t *testing.T) {
 				t.Errorf("%s, want\n%s", written.String(), want)
 			}
 		}
+		// Deleted accounts are asked for; but a person whose own is deleted gets nothing.
+		all := models.IncludeDeleted(ctx)
+		for _, export := range []func(context.Context, io.Writer, models.ExportOptions) error{s.ExportUsers, s.ExportFiles} {
+			for _, tt := range []struct {
+				as   context.Context
+				rows int
+			}{{all, 2}, {models.AsUser(all, gone), 0}} {
+				var written bytes.Buffer
+				check(t, export(tt.as, &written, models.ExportOptions{Format: models.ImportJSONLines}))
+				if n := bytes.Count(written.Bytes(), []byte("\n")); n != tt.rows {
+					t.Errorf("%d rows, want %d: %s", n, tt.rows, written.String())
+				}
+			}
+		}
 		console := models.WithViewer(ctx, models.Viewer{Admin: true, Label: "console"})
 		for _, err := range []error{
 			s.ExportUsers(console, io.Discard, models.ExportOptions{WithPasswordHashes: true}),

@@ -432,7 +432,7 @@ func TestRules_OfAnySchema(t *testing.T) {
 	system := policy.Rules{Admin: policy.All, SystemOnly: []string{user.FieldBio}}
 	for name, tt := range map[string]struct {
 		rules   policy.Rules
-		as      context.Context //nolint:containedctx // It is the viewer.
+		as      context.Context
 		m       ent.Mutation
 		allowed bool
 	}{

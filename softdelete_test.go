@@ -1341,6 +1341,11 @@ func TestPurgeExpired_RowsByOtherHands(t *testing.T) {
 		if left := must(s.User.Query().Only(models.IncludeDeleted(ctx)))(t); left.Email != "new" {
 			t.Errorf("%s is left, want the one that changed later", left.Email)
 		}
+		// A time of the deletion is what counts, whenever the row says that it changed.
+		must(s.ExecContext(ctx, "UPDATE users SET deleted_at = $1, updated_at = $2", someDay, cutoff))(t)
+		if report := must(s.PurgeExpired(ctx, models.PurgeOptions{DeletedUsers: retention}))(t); *report != (models.PurgeReport{}) {
+			t.Errorf("the report is %+v, want nothing", *report)
+		}
 	})
 }
 
