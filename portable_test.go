@@ -533,6 +533,9 @@ func TestImportFiles(t *testing.T) {
 		if report := must(s.ImportFiles(console, strings.NewReader(lines), models.ImportOptions{}))(t); report.Skipped != 4 { // The moved one differs.
 			t.Errorf("%+v", report)
 		}
+		if _, err := s.ImportFiles(console, strings.NewReader("user_email,filename,content_type,updated_at\n"), models.ImportOptions{}); !errors.Is(err, models.ErrForbidden) {
+			t.Errorf("an administrator gives updated_at: %v, want ErrForbidden", err)
+		}
 		if _, err := s.ImportFiles(models.AsUser(ctx, ada), strings.NewReader(lines), models.ImportOptions{}); !errors.Is(err, models.ErrForbidden) {
 			t.Errorf("a person may import files: %v", err)
 		}

@@ -172,6 +172,9 @@ func TestViewer_NotLookedUp(t *testing.T) {
 			t.Errorf("%s: got %v, want what is wrong with the database", name, err)
 		}
 	}
+	if _, err := policy.Asking(models.WithViewer(t.Context(), models.Viewer{System: true, Admin: true})); err != nil {
+		t.Errorf("the system needs no name: %v", err)
+	}
 }
 
 // answer is a database that is always asked the same.
