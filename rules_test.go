@@ -455,6 +455,17 @@ func TestRules_OfAnySchema(t *testing.T) {
 			t.Errorf("%s: an administrator reads: %v", name, err)
 		}
 	}
+	// The account counts that is in use when the rows are locked, not only the one that was looked up.
+	late := s.File.Update()
+	check(t, files.EvalMutation(person, late.Mutation()))
+	check(t, s.DeactivateUser(ctx, w.other.ID))
+	if ids := must(late.Mutation().Lock(ctx))(t); len(ids) != 0 {
+		t.Errorf("a person who was disabled meanwhile locks files %v", ids)
+	}
+	check(t, s.ReactivateUser(ctx, w.other.ID))
+	if ids := must(late.Mutation().Lock(ctx))(t); len(ids) != 1 {
+		t.Errorf("the person locks files %v, want the own", ids)
+	}
 	if err := policy.Statement(t.Context()); !errors.Is(err, models.ErrNoViewer) {
 		t.Errorf("a statement of nobody: got %v, want ErrNoViewer", err)
 	}
