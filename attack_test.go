@@ -117,8 +117,11 @@ func TestCutoff_OnEveryPath(t *testing.T) {
 			}
 		}
 		u, claims := withToken(t, ctx, s, "kept@example.org")
-		check(t, s.User.UpdateOne(u).SetName("Ada").SetIsActive(true).SetEmail("new@example.org").Exec(ctx))
+		check(t, s.User.UpdateOne(u).SetName("Ada").SetIsActive(true).SetIsDeleted(false).SetEmail("new@example.org").Exec(ctx))
 		check(t, s.CheckToken(ctx, claims))
+		later := time.Now().Add(time.Hour) // A cutoff that is given is the one that counts.
+		check(t, s.User.UpdateOne(u).SetHashedPassword("x").SetTokensValidAfter(later).Exec(ctx))
+		wantTime(t, "tokens_valid_after", *must(s.User.Get(ctx, u.ID))(t).TokensValidAfter, later)
 	})
 }
 
@@ -248,6 +251,11 @@ func TestDeletedAccounts_AreUnknown(t *testing.T) {
 			!errors.Is(found, models.ErrNotFound) || !errors.Is(reset, models.ErrNotFound) {
 			t.Errorf("got %v, %v, %v and %v", right, wrong, found, reset)
 		}
+		put := must(s.UpsertUser(all, "ada@example.org", func(m *ent.UserMutation) { m.SetName("new") }))(t)
+		if put.ID == gone.ID {
+			t.Error("UpsertUser updates the deleted account")
+		}
+		check(t, s.User.DeleteOne(put).Exec(models.HardDelete(ctx)))
 		again := must(s.Register(ctx, "ada@example.org", goodPassword))(t)
 		if u := must(s.Authenticate(all, "ada@example.org", goodPassword))(t); u.ID != again.ID {
 			t.Errorf("user %d signs in, want %d", u.ID, again.ID)

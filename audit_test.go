@@ -526,6 +526,41 @@ func TestAudit_UpsertInserts(t *testing.T) {
 	})
 }
 
+// TestAudit_UpsertOfTheDeleted finds a deleted row by its public id, which is nobody else's.
+func TestAudit_UpsertOfTheDeleted(t *testing.T) {
+	t.Parallel()
+	eachClock(t, someDay, func(t *testing.T, ctx context.Context, s *models.Store, _ *fakeClock) {
+		dead := must(newUser(s).SetName("dead").Save(ctx))(t)
+		check(t, s.SoftDeleteUser(ctx, dead.ID))
+		check(t, newUser(s).SetPublicID(dead.PublicID).OnConflictColumns(user.FieldPublicID).
+			Update(func(set *ent.UserUpsert) { set.SetName("new") }).Exec(ctx))
+		wantTrail(t, ctx, s.Client, 2, someDay, entry{"system:test", "update", "user", dead.ID, changes{"name": {"dead", "new"}}})
+	})
+}
+
+// TestAudit_SparedByAHook: of the rows that a delete is about, a hook of the service's spares one in the middle.
+func TestAudit_SparedByAHook(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		u := must(newUser(s).Save(ctx))(t)
+		files := must(s.File.CreateBulk(newFile(s, u), newFile(s, u), newFile(s, u)).Save(ctx))(t)
+		s.File.Use(func(next ent.Mutator) ent.Mutator {
+			return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+				m.(*ent.FileMutation).Where(file.IDNEQ(files[1].ID))
+				return next.Mutate(ctx, m)
+			})
+		})
+		if n := must(s.File.Delete().Exec(ctx))(t); n != 2 {
+			t.Errorf("deleted %d files, want 2", n)
+		}
+		for i, want := range [][]string{{"delete"}, nil, {"delete"}} {
+			if got := actions(t, ctx, s, "file", files[i].ID); !slices.Equal(got, want) {
+				t.Errorf("the trail of file %d is %v, want %v", i, got, want)
+			}
+		}
+	})
+}
+
 // TestAudit_UpsertsAtOnce lets many put the same address: one creates it, the others update it.
 func TestAudit_UpsertsAtOnce(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +151,10 @@ func TestRules_OfMutations(t *testing.T) {
 		if rows := must(m.Rows(as, []int{w.target.ID, w.other.ID}))(t); len(rows) != 1 {
 			t.Errorf("a user reads %d rows", len(rows))
 		}
+		check(t, s.User.UpdateOne(w.target).SetName("moved").Exec(ctx)) // which PostgreSQL then finds last
+		if ids := must(m.Lock(ctx))(t); len(ids) != 3 || !slices.IsSorted(ids) {
+			t.Errorf("the system locks %v, want all in order, or two could wait for each other", ids)
+		}
 	})
 }
 
@@ -258,7 +263,6 @@ func TestHardDelete_KeepsUploadsOut(t *testing.T) {
 	t.Parallel()
 	ctx, s := models.AsSystem(t.Context(), "test"), open(t, postgresURL(t)+"&lock_timeout=1")
 	u := must(newUser(s).Save(ctx))(t)
-	check(t, newFile(s, u).Exec(ctx))
 	s.File.Use(func(next ent.Mutator) ent.Mutator {
 		return ent.MutateFunc(func(in context.Context, m ent.Mutation) (ent.Value, error) {
 			value, err := next.Mutate(in, m)
@@ -270,7 +274,14 @@ func TestHardDelete_KeepsUploadsOut(t *testing.T) {
 			return value, err
 		})
 	})
-	check(t, s.User.DeleteOne(u).Exec(models.HardDelete(ctx)))
+	for _, remove := range []func(ctx context.Context) error{
+		func(ctx context.Context) error { return s.User.DeleteOne(u).Exec(ctx) },
+		func(ctx context.Context) error { return must2(s.User.Delete().Exec(ctx)) },
+	} {
+		u = must(newUser(s).Save(ctx))(t)
+		check(t, newFile(s, u).Exec(ctx))
+		check(t, remove(models.HardDelete(ctx)))
+	}
 }
 
 // statements returns a client that keeps what it sends.
@@ -348,6 +359,9 @@ func TestQueries_OfBothOrders(t *testing.T) {
 		files := must(query.Clone().All(ctx))(t) // once it was read, a query still has its order
 		if len(ids) != 2 || ids[0] < ids[1] || len(files) != 2 || files[0].ID < files[1].ID {
 			t.Errorf("in descending order the files are %v and then %v", ids, files)
+		}
+		if files = must(s.File.Query().Modify(func(q *sql.Selector) { q.Limit(1) }).All(ctx))(t); len(files) != 1 {
+			t.Errorf("a modified query without a condition finds %v", files)
 		}
 	})
 }

@@ -82,6 +82,9 @@ func TestTokens_CRUD(t *testing.T) {
 		if read := must(s.UsedPasswordResetToken.Get(ctx, reset.ID))(t); !reflect.DeepEqual(reset.ToMap(), read.ToMap()) {
 			t.Errorf("read %v, want %v", read.ToMap(), reset.ToMap())
 		}
+		if after := must(reset.Update().SetNonce("other").Save(ctx))(t); !after.UsedAt.Equal(reset.UsedAt) {
+			t.Errorf("after an update used_at is %s, want %s", after.UsedAt, reset.UsedAt)
+		}
 		check(t, s.UsedPasswordResetToken.DeleteOne(reset).Exec(ctx))
 
 		audit := must(newAudit(s).Save(ctx))(t)
@@ -146,6 +149,11 @@ func TestUser_ShowsNoHash(t *testing.T) {
 		for _, shown := range []string{fmt.Sprintf("%v", u), fmt.Sprintf("%+v", u), fmt.Sprintf("%#v", u), u.String(), string(encoded)} {
 			if strings.Contains(shown, "canary-hash") {
 				t.Errorf("the hash is shown: %s", shown)
+			}
+		}
+		for _, shown := range []string{fmt.Sprintf("%v", u), fmt.Sprintf("%#v", *u)} {
+			if shown != u.String() {
+				t.Errorf("got %q, want %q", shown, u)
 			}
 		}
 	})

@@ -496,6 +496,27 @@ func TestDeleteFiles(t *testing.T) {
 	})
 }
 
+// TestDeleteFiles_NotAll: when fewer go than were found, none goes, and nobody is told that they went.
+func TestDeleteFiles_NotAll(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		u := must(newUser(s).Save(ctx))(t)
+		files := must(s.CreateFiles(ctx, u.ID, []models.NewFile{{"a", "x", 1}, {"b", "x", 1}}))(t)
+		s.File.Use(func(next ent.Mutator) ent.Mutator {
+			return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+				m.(*ent.FileMutation).Where(file.IDNEQ(files[1].ID))
+				return next.Mutate(ctx, m)
+			})
+		})
+		if deleted, _, err := s.DeleteFiles(models.AsUser(ctx, u), u.ID, []string{"a", "b"}); len(deleted) != 0 || !errors.Is(err, models.ErrForbidden) {
+			t.Errorf("deleted %q, %v, want ErrForbidden", deleted, err)
+		}
+		if n := must(s.File.Query().Count(ctx))(t); n != 2 {
+			t.Errorf("%d files are left, want both", n)
+		}
+	})
+}
+
 // TestFiles_AtOnce: of two that delete a file one has deleted it, and what several make is all there.
 func TestFiles_AtOnce(t *testing.T) {
 	t.Parallel()

@@ -189,6 +189,20 @@ func TestExport_Plain(t *testing.T) {
 				t.Errorf("%s, want\n%s", written.String(), want)
 			}
 		}
+		// Deleted accounts are asked for; but a person whose own is deleted gets nothing.
+		all := models.IncludeDeleted(ctx)
+		for _, export := range []func(context.Context, io.Writer, models.ExportOptions) error{s.ExportUsers, s.ExportFiles} {
+			for _, tt := range []struct {
+				as   context.Context
+				rows int
+			}{{all, 2}, {models.AsUser(all, gone), 0}} {
+				var written bytes.Buffer
+				check(t, export(tt.as, &written, models.ExportOptions{Format: models.ImportJSONLines}))
+				if n := bytes.Count(written.Bytes(), []byte("\n")); n != tt.rows {
+					t.Errorf("%d rows, want %d: %s", n, tt.rows, written.String())
+				}
+			}
+		}
 		console := models.WithViewer(ctx, models.Viewer{Admin: true, Label: "console"})
 		for _, err := range []error{
 			s.ExportUsers(console, io.Discard, models.ExportOptions{WithPasswordHashes: true}),
@@ -518,6 +532,9 @@ func TestImportFiles(t *testing.T) {
 		console := models.WithViewer(ctx, models.Viewer{Admin: true, Label: "console"})
 		if report := must(s.ImportFiles(console, strings.NewReader(lines), models.ImportOptions{}))(t); report.Skipped != 4 { // The moved one differs.
 			t.Errorf("%+v", report)
+		}
+		if _, err := s.ImportFiles(console, strings.NewReader("user_email,filename,content_type,updated_at\n"), models.ImportOptions{}); !errors.Is(err, models.ErrForbidden) {
+			t.Errorf("an administrator gives updated_at: %v, want ErrForbidden", err)
 		}
 		if _, err := s.ImportFiles(models.AsUser(ctx, ada), strings.NewReader(lines), models.ImportOptions{}); !errors.Is(err, models.ErrForbidden) {
 			t.Errorf("a person may import files: %v", err)

@@ -20,6 +20,8 @@ import (
 	"github.com/reviewpoint/models/ent/file"
 	"github.com/reviewpoint/models/ent/predicate"
 	"github.com/reviewpoint/models/ent/user"
+	"github.com/reviewpoint/models/internal/audit"
+	"github.com/reviewpoint/models/internal/softdelete"
 )
 
 // graveyard is a deleted user with two files and a living one with one, and nobody else.
@@ -686,6 +688,59 @@ func TestSoftDelete_Bulk(t *testing.T) {
 	})
 }
 
+// TestSoftDelete_HardDeleteIsOfDeletes: updates in its context pass the deleted by, and keep the columns in step.
+func TestSoftDelete_HardDeleteIsOfDeletes(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		hard := models.HardDelete(ctx)
+		dead := must(newUser(s).Save(ctx))(t)
+		check(t, dead.Update().SetIsDeleted(true).Exec(hard))
+		dead = must(s.User.Get(models.IncludeDeleted(ctx), dead.ID))(t)
+		if dead.DeletedAt == nil {
+			t.Error("the deleted user has no deleted_at")
+		}
+		if n := must(s.User.Update().SetName("new").Save(hard))(t); n != 0 {
+			t.Errorf("changed %d users, want none", n)
+		}
+		wantSame(t, ctx, s, dead)
+	})
+}
+
+// TestSoftDelete_OpaqueMutations: what the hooks cannot get at is refused, not let through.
+func TestSoftDelete_OpaqueMutations(t *testing.T) {
+	t.Parallel()
+	s := models.OpenTest(t)
+	columns := softdelete.Columns{Deleted: user.FieldIsDeleted, At: user.FieldDeletedAt}
+	deletion := s.User.Update().Mutation()
+	deletion.SetOp(ent.OpDelete)
+	for name, tt := range map[string]struct {
+		hook ent.Hook
+		m    ent.Mutation
+	}{
+		"it cannot be narrowed":        {columns.Hook(), struct{ ent.Mutation }{deletion}},
+		"it cannot be made an update":  {columns.Hook(), narrowed{deletion, deletion}},
+		"it is not made for the trail": {audit.Changes{}.Hook(), struct{ ent.Mutation }{deletion}},
+	} {
+		_, err := tt.hook(ent.MutateFunc(func(context.Context, ent.Mutation) (ent.Value, error) {
+			t.Errorf("%s: it is carried out", name)
+			return 0, nil
+		})).Mutate(models.AsSystem(t.Context(), "test"), tt.m)
+		if err == nil {
+			t.Errorf("%s: there is no error", name)
+		}
+	}
+}
+
+// narrowed is a mutation that can be narrowed, and no more.
+type narrowed struct {
+	ent.Mutation
+	where
+}
+
+type where interface {
+	WhereP(ps ...func(*sql.Selector))
+}
+
 // TestSoftDelete_KeepsColumnsInStep: whoever is deleted was deleted at some time, and nobody else was.
 func TestSoftDelete_KeepsColumnsInStep(t *testing.T) {
 	t.Parallel()
@@ -714,6 +769,13 @@ func TestSoftDelete_KeepsColumnsInStep(t *testing.T) {
 		if n := len(must(s.AuditLog.Query().IDs(ctx))(t)); n != before {
 			t.Errorf("%d changes are in the trail, want %d as before", n, before)
 		}
+		// Another change leaves them as they are, and an explicit restore may say what it clears.
+		check(t, dead.Update().SetName("new").Exec(all))
+		if read := must(s.User.Get(all, dead.ID))(t); !read.IsDeleted || read.DeletedAt == nil {
+			t.Errorf("after an update the deleted user is %v, want deleted_at as before", read)
+		}
+		check(t, dead.Update().SetIsDeleted(false).ClearDeletedAt().Exec(all))
+		check(t, s.SoftDeleteUser(ctx, dead.ID))
 		// A time by hand goes with is_deleted, also of a new row.
 		hour := someDay.Add(-time.Hour)
 		check(t, live.Update().SetIsDeleted(true).SetDeletedAt(hour).Exec(ctx))

@@ -257,6 +257,23 @@ func TestExportSubject_FilesOfOthersBefore(t *testing.T) {
 }
 
 // TestExportSubject_OfADeletedAccount: the address is somebody else's by now.
+// TestExportSubject_DeletedByOtherHands is about an account of whose deletion the row alone tells.
+func TestExportSubject_DeletedByOtherHands(t *testing.T) {
+	t.Parallel()
+	eachClock(t, march, func(t *testing.T, ctx context.Context, s *models.Store, c *fakeClock) {
+		u := must(newUser(s).SetEmail("ada@example.org").Save(ctx))(t)
+		check(t, newReset(s, u.Email, "nonce").Exec(ctx))
+		must(s.ExecContext(ctx, "UPDATE users SET is_deleted = TRUE, deleted_at = $1", march.Add(time.Hour)))(t)
+		c.set(march.Add(2 * time.Hour))
+		check(t, newUser(s).SetEmail("ada@example.org").Exec(ctx))
+		check(t, newReset(s, u.Email, "nonce of the heir").Exec(ctx))
+		_, subject := exportOf(t, ctx, s, u.ID)
+		if got := encode(t, subject["password_resets"]); got != `[{"email":"ada@example.org","used_at":"2026-03-01T12:00:00Z"}]` {
+			t.Errorf("password_resets are %s, want that of before and none of the heir's", got)
+		}
+	})
+}
+
 func TestExportSubject_OfADeletedAccount(t *testing.T) {
 	t.Parallel()
 	eachClock(t, march, func(t *testing.T, ctx context.Context, s *models.Store, c *fakeClock) {

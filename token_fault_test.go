@@ -73,6 +73,8 @@ func TestCheckToken_Claims(t *testing.T) {
 		b := newTokenPair(t, ctx, s)
 		other := must(newUser(s).Save(ctx))(t)
 		check(t, s.User.DeleteOneID(other.ID).Exec(models.HardDelete(ctx)))
+		deleted, disabled := must(newUser(s).Save(ctx))(t), must(newUser(s).SetIsActive(false).Save(ctx))(t)
+		check(t, s.SoftDeleteUser(ctx, deleted.ID))
 		for name, tt := range map[string]struct {
 			spoil func(*models.Claims)
 			want  error // or else whatever error
@@ -86,6 +88,8 @@ func TestCheckToken_Claims(t *testing.T) {
 			"a negative account":     {func(c *models.Claims) { c.UserID = -c.UserID }, nil},
 			"one that never was":     {func(c *models.Claims) { c.UserID = other.ID + 1 }, models.ErrTokenRevoked},
 			"one that is no more":    {func(c *models.Claims) { c.UserID = other.ID }, models.ErrTokenRevoked},
+			"a deleted one":          {func(c *models.Claims) { c.UserID = deleted.ID }, models.ErrDeleted},
+			"a disabled one":         {func(c *models.Claims) { c.UserID = disabled.ID }, models.ErrAccountDisabled},
 			"the largest":            {func(c *models.Claims) { c.UserID = math.MaxInt }, models.ErrTokenRevoked},
 			"no time":                {func(c *models.Claims) { c.IssuedAt = time.Time{} }, nil},
 			"a time that cannot be":  {func(c *models.Claims) { c.IssuedAt = c.IssuedAt.AddDate(10000, 0, 0) }, nil},
@@ -109,6 +113,13 @@ func TestCheckToken_Claims(t *testing.T) {
 			}
 		}
 		b.wantSound(t, ctx, s, "afterwards")
+		// A token that has expired is not revoked, though its row is kept.
+		for jti, left := range map[string]time.Duration{"expires now": 0, "expires later": time.Microsecond} {
+			check(t, s.RevokeToken(ctx, jti, someDay.Truncate(time.Microsecond).Add(left)))
+			if got := must(s.TokenRevoked(ctx, jti))(t); got != (left > 0) {
+				t.Errorf("%s: revoked is %t", jti, got)
+			}
+		}
 	})
 }
 

@@ -2,6 +2,7 @@ package models_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"math"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/reviewpoint/models"
 	"github.com/reviewpoint/models/ent"
 	"github.com/reviewpoint/models/ent/auditlog"
+	"github.com/reviewpoint/models/internal/policy"
 )
 
 func TestViewerFrom(t *testing.T) {
@@ -183,4 +185,34 @@ func TestViewer_Labels(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestViewer_NotLookedUp has the look-up of the account fail: then nothing is allowed.
+func TestViewer_NotLookedUp(t *testing.T) {
+	t.Parallel()
+	s := models.OpenTest(t)
+	for name, query := range map[string]string{
+		"no answer":      "SELECT",
+		"no truth value": "SELECT 'yes'",
+		"half an answer": "SELECT abs(-9223372036854775808)", // which fails with the first row
+	} {
+		err := policy.InUse(t.Context(), answer{s, query}, models.Viewer{UserID: 1})
+		if err == nil || errors.Is(err, models.ErrForbidden) {
+			t.Errorf("%s: got %v, want what is wrong with the database", name, err)
+		}
+	}
+	if _, err := policy.Asking(models.WithViewer(t.Context(), models.Viewer{System: true, Admin: true})); err != nil {
+		t.Errorf("the system needs no name: %v", err)
+	}
+}
+
+// answer is a database that is always asked the same.
+type answer struct {
+	asks
+
+	query string
+}
+
+func (a answer) QueryContext(ctx context.Context, _ string, _ ...any) (*sql.Rows, error) {
+	return a.asks.QueryContext(ctx, a.query)
 }
