@@ -526,18 +526,6 @@ func TestAudit_UpsertInserts(t *testing.T) {
 	})
 }
 
-// TestAudit_UpsertOfTheDeleted finds a deleted row by its public id, which is nobody else's.
-func TestAudit_UpsertOfTheDeleted(t *testing.T) {
-	t.Parallel()
-	eachClock(t, someDay, func(t *testing.T, ctx context.Context, s *models.Store, _ *fakeClock) {
-		dead := must(newUser(s).SetName("dead").Save(ctx))(t)
-		check(t, s.SoftDeleteUser(ctx, dead.ID))
-		check(t, newUser(s).SetPublicID(dead.PublicID).OnConflictColumns(user.FieldPublicID).
-			Update(func(set *ent.UserUpsert) { set.SetName("new") }).Exec(ctx))
-		wantTrail(t, ctx, s.Client, 2, someDay, entry{"system:test", "update", "user", dead.ID, changes{"name": {"dead", "new"}}})
-	})
-}
-
 // TestAudit_SparedByAHook: of the rows that a delete is about, a hook of the service's spares one in the middle.
 func TestAudit_SparedByAHook(t *testing.T) {
 	t.Parallel()
