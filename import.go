@@ -267,11 +267,7 @@ func (i *importer) allowed(ctx context.Context, given columnSet) error {
 		}
 	}
 	if i.table == portableUsers {
-		m := i.User.Create().Mutation()
-		if given.has(i.table.column(user.FieldIsAdmin)) {
-			m.SetIsAdmin(true)
-		}
-		return user.Policy.EvalMutation(ctx, m)
+		return user.Policy.EvalMutation(ctx, i.User.Create().Mutation())
 	}
 	return file.Policy.EvalMutation(ctx, i.File.Create().Mutation()) // A person creates files for nobody else, and this has no owner.
 }

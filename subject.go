@@ -43,7 +43,7 @@ func (s *Store) AnonymizeUser(ctx context.Context, userID int) error {
 	if err := s.allow(ctx, "anonymize accounts", func(v Viewer) bool { return v.Admin }); err != nil {
 		return err
 	}
-	ctx = privilege.Raise(IncludeDeleted(ctx), ent.TypeUser, ent.TypeUsedPasswordResetToken, ent.TypeAuditLog)
+	ctx = privilege.Raise(IncludeDeleted(ctx), ent.TypeUser, ent.TypeUsedPasswordResetToken)
 	return s.InTx(ctx, func(ctx context.Context) error {
 		u, err := s.locked(user.ID(userID)).Only(ctx)
 		if err != nil {

@@ -173,9 +173,7 @@ func (m *FileMutation) Atomic(ctx context.Context, fn func(context.Context) erro
 // could update instead, as an upsert. Nobody else changes them before the transaction ends.
 func (m *FileMutation) Lock(ctx context.Context) ([]int, error) {
 	query := m.query().Order(file.ByID())
-	if m.op.Is(OpCreate) {
-		query.Where(file.Or(m.rivals()...))
-	} else if id, ok := m.ID(); ok { // first, for a predicate may end with s.Or()
+	if id, ok := m.ID(); ok { // first, for a predicate may end with s.Or()
 		query.Where(file.ID(id))
 	}
 	query.Where(m.predicates...)
@@ -192,18 +190,6 @@ func (m *FileMutation) Lock(ctx context.Context) ([]int, error) {
 // query is a query that no interceptor changes, so that it finds all rows that the mutation would change.
 func (m *FileMutation) query() *FileQuery {
 	return &FileQuery{config: m.config, ctx: &QueryContext{Type: TypeFile}}
-}
-
-// rivals match the rows that have a value which the row to be created must not share.
-func (m *FileMutation) rivals() []predicate.File {
-	var same []predicate.File
-	if value, ok := m.PublicID(); ok {
-		same = append(same, file.PublicID(value))
-	}
-	if len(same) == 0 {
-		same = append(same, file.IDIn()) // none
-	}
-	return same
 }
 
 // Upserts reports whether the mutation was carried out as an upsert.

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -142,10 +141,7 @@ func (c Changes) create(ctx context.Context, m mutation, next ent.Mutator) (ent.
 	if !m.Upserts() {
 		return node, c.write(ctx, m, nil, []Row{created})
 	}
-	if !slices.Contains(rivals, created.ID) {
-		rivals = append(rivals, created.ID)
-	}
-	after, err := m.Rows(ctx, rivals)
+	after, err := m.Rows(ctx, append(rivals, created.ID))
 	if err != nil {
 		return nil, err
 	}
@@ -333,7 +329,7 @@ func deleted(row Row) bool {
 // compare returns {"column": [old, new]} for what differs, or nil.
 func (c Changes) compare(before, after Row, personal []string) ([]byte, error) {
 	changes := make(map[string][2]any)
-	for name := range union(before.Columns, after.Columns) {
+	for name := range either(before.Columns, after.Columns) {
 		if name == "id" || slices.Contains(c.Except, name) {
 			continue
 		}
@@ -352,7 +348,7 @@ func (c Changes) compare(before, after Row, personal []string) ([]byte, error) {
 			}
 		}
 	}
-	for name := range union(before.Secrets, after.Secrets) {
+	for name := range either(before.Secrets, after.Secrets) {
 		if before.Secrets[name] != after.Secrets[name] {
 			changes[name] = [2]any{redact(before.Secrets[name]), redact(after.Secrets[name])}
 		}
@@ -408,13 +404,12 @@ func (c *Creations) Append(text []byte, values [][]byte) []byte {
 	return append(text, '}')
 }
 
-func union(a, b map[string]any) map[string]any {
-	both := maps.Clone(a)
-	if both == nil {
-		return b
+// either is the columns of the row that is there, which are the same of both.
+func either(before, after map[string]any) map[string]any {
+	if before == nil {
+		return after
 	}
-	maps.Copy(both, b)
-	return both
+	return before
 }
 
 func redact(value any) any {
