@@ -333,6 +333,17 @@ func TestStore(t *testing.T) {
 	})
 }
 
+// TestSchemaCreate: ent's own way to make tables would leave out the CHECKs, so it is refused.
+func TestSchemaCreate(t *testing.T) {
+	t.Parallel()
+	eachURL(t, func(t *testing.T, url string) {
+		s := open(t, url)
+		if err := s.Schema.Create(t.Context()); err == nil || !strings.Contains(err.Error(), "call Store.Migrate") {
+			t.Errorf("got %v, want the way to make the tables", err)
+		}
+	})
+}
+
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
 	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {

@@ -110,6 +110,9 @@ func (s *Store) ListUsers(ctx context.Context, filter UserFilter, request PageRe
 	l.is(user.FieldIsActive, filter.Active)
 	l.is(user.FieldIsAdmin, filter.Admin)
 	l.is(user.FieldIsDeleted, filter.Deleted)
+	if filter.Deleted != nil && *filter.Deleted && !viewer.DeletedIncluded(ctx) {
+		l.refuse("deleted", "needs a context from IncludeDeleted")
+	}
 	l.between(filter.CreatedFrom, filter.CreatedBefore)
 	if err := l.sortBy(request, SortCreatedAt, userSorts); err != nil {
 		return nil, err

@@ -180,6 +180,9 @@ func TestListUsers_Pages(t *testing.T) {
 			for range 60 {
 				as := []context.Context{ctx, models.IncludeDeleted(ctx), models.AsUser(ctx, admin), models.AsUser(models.IncludeDeleted(ctx), admin), models.AsUser(ctx, person)}[random.IntN(5)]
 				filter, request := randomUserFilter(random), randomOrder(random, userOrders)
+				if filter.Deleted != nil && *filter.Deleted {
+					as = models.IncludeDeleted(as)
+				}
 				want := sortedUsers(t, as, s, filter, request)
 				walkPages(t, random, fmt.Sprintf("%+v %+v", filter, request), request, func(r models.PageRequest) (*models.Page[*ent.User], error) {
 					p, err := s.ListUsers(as, filter, r)
@@ -580,6 +583,7 @@ func TestLists_Refused(t *testing.T) {
 			"email":          {{Email: "secret\x00"}},
 			"name":           {{Name: "secret\x00"}, {Name: strings.Repeat("x", 256)}},
 			"created_from":   {{CreatedFrom: far}, {CreatedFrom: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}},
+			"deleted":        {{Deleted: new(true)}},
 			"created_before": {{CreatedBefore: far}, {CreatedFrom: now, CreatedBefore: now}, {CreatedFrom: now, CreatedBefore: now.Add(-1)}},
 		} {
 			for _, f := range filters {

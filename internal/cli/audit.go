@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,6 +44,11 @@ func (a *app) auditCommand() *cobra.Command {
 			ctx := cmd.Context()
 			if cmd.Flags().Changed("id") && trail.id <= 0 {
 				return fmt.Errorf("--id is %d: ids are positive", trail.id)
+			}
+			for _, name := range []string{"entity", "actor", "action", "since", "until"} {
+				if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
+					return fmt.Errorf("--%s is empty: leave it out for all", name)
+				}
 			}
 			if err := trail.parse(clock.Now(ctx)); err != nil {
 				return err
@@ -84,6 +91,10 @@ func (t *trail) parse(now time.Time) (err error) {
 		return fmt.Errorf("--action is %q: give one of %s", t.action, strings.Join(actions, ", "))
 	case t.id > 0 && t.entity == "":
 		return fmt.Errorf("--id %d needs --entity: ids are counted by entity", t.id)
+	case t.entity == file.Label && t.action == audit.Create:
+		return errors.New("creations of files are not on record: created_at of the file says when, user_id whose it is (`reviewpoint file list`)")
+	case t.actor != "" && !actorForm.MatchString(t.actor):
+		return fmt.Errorf("--actor is %q: give user:ID, system:LABEL, admin:LABEL or anonymous", t.actor)
 	case t.limit < 0:
 		return fmt.Errorf("--limit is %d: give 0 for all", t.limit)
 	}
@@ -98,6 +109,9 @@ func (t *trail) parse(now time.Time) (err error) {
 	}
 	return nil
 }
+
+// actorForm is what models.Viewer.String answers.
+var actorForm = regexp.MustCompile(`^(user:[1-9][0-9]*|(system|admin)(:.+)?|anonymous)$`)
 
 // direction is where a duration leads to, in words.
 type direction string
@@ -123,7 +137,7 @@ func parseTime(flag, value string, now time.Time, direction direction) (time.Tim
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%s is %q: give a date (2026-11-23), a time (2026-11-23T15:04:05Z), or %s (24h, 30d)", flag, value, direction)
+	return time.Time{}, fmt.Errorf("%s is %q: give a date (2026-11-23), a time with seconds and zone (2026-11-23T15:04:05Z), or %s (24h, 30d)", flag, value, direction)
 }
 
 // parseDuration also reads whole days: 30d.

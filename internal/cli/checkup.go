@@ -450,9 +450,9 @@ func (c *checkup) addresses(ctx context.Context) (finding, error) {
 }
 
 // hashKinds counts the hashes of each kind: the parameters, and the lengths of the salt and of the digest, for
-// neither needs to leave the database. What has another form is of no kind.
+// neither needs to leave the database. What has another form is of no kind; what does not begin as one is clear, but for an account without a password.
 const hashKinds = `SELECT
-	CASE WHEN whole LIKE '$2%' THEN '$2' WHEN formed THEN parameters ELSE '' END AS kind,
+	CASE WHEN whole LIKE '$2%' THEN '$2' WHEN whole NOT LIKE '$%' AND whole <> '` + password.None + `' THEN 'clear' WHEN formed THEN parameters ELSE '' END AS kind,
 	CASE WHEN formed THEN length(salted) - length(parameters) ELSE 0 END AS salt,
 	CASE WHEN formed THEN length(whole) - length(keyless) ELSE 0 END AS digest,
 	count(*)
@@ -473,9 +473,10 @@ const base64Digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345
 // hashes counts the passwords that cost an attacker less than they should.
 func (c *checkup) hashes(ctx context.Context) (finding, error) {
 	var (
-		kind                  string
-		salt, digest, n       int
-		accounts, bcrypt, old int
+		kind               string
+		salt, digest, n    int
+		accounts           int
+		bcrypt, old, clear int
 	)
 	err := scan(ctx, c.db, hashKinds, func() error {
 		accounts += n
@@ -484,6 +485,8 @@ func (c *checkup) hashes(ctx context.Context) (finding, error) {
 			like += strings.Repeat("A", salt) + "$" + strings.Repeat("A", digest)
 		}
 		switch weak := password.Weak(like, password.Default); {
+		case kind == "clear":
+			clear += n
 		case weak && strings.HasPrefix(kind, "$2"):
 			bcrypt += n
 		case weak:
@@ -491,13 +494,18 @@ func (c *checkup) hashes(ctx context.Context) (finding, error) {
 		}
 		return nil
 	}, &kind, &salt, &digest, &n)
-	if bcrypt+old == 0 {
+	if bcrypt+old+clear == 0 {
 		return finding{OK: true, Detail: "none is weak, of " + counted(accounts, "account")}, err
 	}
-	return finding{
+	f := finding{
 		Detail: fmt.Sprintf("%d of %s have bcrypt's, %d Argon2id's with less than today's cost", bcrypt, counted(accounts, "account"), old),
 		Cure:   "a good login replaces each; give those who do not come another one by `reviewpoint user passwd`, or run `reviewpoint user delete`",
-	}, err
+	}
+	if clear > 0 {
+		f.Detail += fmt.Sprintf(", %d none at all: perhaps a password in clear, with which nobody signs in", clear)
+		f.Cure += "; those without a hash are SELECT id FROM users WHERE NOT is_deleted AND hashed_password NOT LIKE '$%' AND hashed_password <> '" + password.None + "'"
+	}
+	return f, err
 }
 
 // kept is for how long things may wait for the purge.

@@ -320,7 +320,7 @@ func list[T any](a *app, limit int, headings, none string, read func(n int) ([]T
 		case printed == 0:
 			end = none + "\n"
 		}
-		if _, err = io.WriteString(a.stdout, end); err != nil || limit == 0 || printed < limit || a.json {
+		if _, err = io.WriteString(a.stdout, end); err != nil || limit == 0 || printed < limit {
 			return err
 		}
 		if more, err := read(1); err != nil || len(more) == 0 {

@@ -284,6 +284,8 @@ func (a *app) changeUser(ctx context.Context, argument string, c userChange, yes
 	}
 	return a.withUser(ctx, argument, func(s *models.Store, u *ent.User) error {
 		switch {
+		case c.verb == "delete" && u.IsDeleted:
+			return fmt.Errorf("user %d is deleted already: --hard removes it for good", u.ID)
 		case c.of == inUse && u.IsDeleted:
 			return fmt.Errorf("user %d is deleted: `reviewpoint user restore %d` comes first", u.ID, u.ID)
 		case c.of == deleted && !u.IsDeleted:
@@ -326,10 +328,14 @@ func (a *app) confirm(ctx context.Context, u *ent.User, warning string) error {
 
 func (a *app) userChangeCommand(short string, c userChange) *cobra.Command {
 	var yes bool
+	example := "ada@example.org"
+	if c.of == deleted {
+		example = "7" // A deleted account is found by its id alone.
+	}
 	command := &cobra.Command{
 		Use:     c.verb + " USER",
 		Short:   short,
-		Example: "  reviewpoint user " + c.verb + " ada@example.org",
+		Example: "  reviewpoint user " + c.verb + " " + example,
 		Args:    one(oneUser),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.changeUser(cmd.Context(), args[0], c, yes)

@@ -27,7 +27,7 @@ var (
 
 // What a transaction can answer.
 var (
-	ErrTxDone        = fmt.Errorf("the transaction of this context has ended: %w", sql.ErrTxDone)
+	ErrTxDone        = fmt.Errorf("the transaction of this context has ended, use one from outside of InTx: %w", sql.ErrTxDone)
 	ErrTxFailed      = errors.New("a statement of this transaction failed: it can only be rolled back")
 	ErrCommitUnknown = errors.New("the connection was lost during the commit: read back whether the change was kept before repeating it")
 )

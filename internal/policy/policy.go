@@ -122,7 +122,7 @@ func (r Rules) personal(ctx context.Context, m ent.Mutation, v viewer.Viewer, op
 	}
 	if op == Create {
 		if owner, _ := m.Field(r.Owner); owner != v.UserID {
-			return Deny("%s may create only their own %s", v, m.Type())
+			return Deny("%s may create only their own %s: set %s to their id", v, m.Type(), r.Owner)
 		}
 	} else if err := r.own(m, v.UserID, " AND is_active"); err != nil { // still, when the rows are locked
 		return err
@@ -211,7 +211,7 @@ func InUse(ctx context.Context, db querier, v viewer.Viewer) error {
 	case !usable:
 		return Deny("%s has no account that is in use", v)
 	case v.Admin && !admin:
-		return Deny("%s is no administrator any more", v)
+		return Deny("%s is no administrator", v)
 	}
 	return nil
 }
