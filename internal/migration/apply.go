@@ -229,6 +229,10 @@ func (m *Migrator) execute(ctx context.Context, file migrate.File, revisions []*
 	if err != nil {
 		return err
 	}
+	triggers, err := readTriggers(ctx, m.db)
+	if err != nil {
+		return err
+	}
 	driver, err := openDriverOn(m.db.Dialect(), connection)
 	if err != nil {
 		return fmt.Errorf("prepare the migrations: %w", err)
@@ -250,7 +254,7 @@ func (m *Migrator) execute(ctx context.Context, file migrate.File, revisions []*
 	if err := keepSequences(ctx, m.db, sequences); err != nil {
 		return err
 	}
-	if err := checkForeignKeys(ctx, m.db); err != nil {
+	if err := errors.Join(checkForeignKeys(ctx, m.db), checkTriggers(ctx, m.db, triggers, string(file.Bytes()))); err != nil {
 		return fmt.Errorf("migration %s failed and was undone: %w", file.Name(), err)
 	}
 	return nil

@@ -489,3 +489,25 @@ func TestApply_Deletion(t *testing.T) {
 		}
 	})
 }
+
+// TestApply_KeepsTriggers builds a table anew that has a trigger of other hands.
+func TestApply_KeepsTriggers(t *testing.T) {
+	t.Parallel()
+	db := sqliteFile(t)
+	files := map[string]string{"1_users.sql": "CREATE TABLE users (id integer PRIMARY KEY, email text NOT NULL);\n"}
+	apply(t, db, folder(t, files))
+	const trigger = "CREATE TRIGGER touched AFTER UPDATE ON users BEGIN SELECT 1; END"
+	execute(t, db, trigger)
+	files["2_rebuild.sql"] = rebuild
+	_, err := migrator(t, db, folder(t, files)).Apply(t.Context(), migration.Options{})
+	if err == nil || !strings.Contains(err.Error(), `2_rebuild.sql failed and was undone: the trigger "touched" would be lost`) {
+		t.Errorf("got %v, want the trigger by its name", err)
+	}
+	names := func() []string {
+		return query[string](t, t.Context(), db, "SELECT name FROM sqlite_master WHERE type = 'trigger'")
+	}
+	equal(t, "triggers", names(), []string{"touched"})
+	files["2_rebuild.sql"] = rebuild + trigger + ";\n"
+	apply(t, db, folder(t, files))
+	equal(t, "triggers", names(), []string{"touched"})
+}

@@ -3,6 +3,7 @@ package migration
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,6 +24,32 @@ func checkForeignKeys(ctx context.Context, db *database.DB) error {
 	}
 	if len(tables) > 0 {
 		return fmt.Errorf("it leaves rows of %q that refer to rows which are not there: %w", tables[0], database.ErrForeignKey)
+	}
+	return nil
+}
+
+// readTriggers returns the names of SQLite's triggers.
+func readTriggers(ctx context.Context, db *database.DB) ([]string, error) {
+	if db.Dialect() != dialect.SQLite {
+		return nil, nil
+	}
+	return scanStrings(ctx, db, "SELECT name FROM sqlite_master WHERE type = 'trigger' ORDER BY name")
+}
+
+// checkTriggers looks for triggers of other hands that went with a table which a migration built anew. One
+// that the migration names is its own affair.
+func checkTriggers(ctx context.Context, db *database.DB, before []string, migration string) error {
+	if len(before) == 0 {
+		return nil
+	}
+	after, err := readTriggers(ctx, db)
+	if err != nil {
+		return err
+	}
+	for _, name := range before {
+		if !slices.Contains(after, name) && !strings.Contains(migration, name) {
+			return fmt.Errorf("the trigger %q would be lost with the table that is built anew: drop it, migrate, and make it again", name)
+		}
 	}
 	return nil
 }
