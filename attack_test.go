@@ -59,6 +59,9 @@ func TestRaisedRights_AreOfOneViewer(t *testing.T) {
 				if !m.Op().Is(entgo.OpCreate) {
 					return next.Mutate(ctx, m)
 				}
+				if _, err := s.User.Query().Count(models.AsAnonymous(ctx)); !errors.Is(err, models.ErrForbidden) {
+					t.Errorf("the same visitor, named again: got %v, want ErrForbidden", err)
+				}
 				as := models.AsUser(ctx, other)
 				if ids := must(s.User.Query().IDs(as))(t); len(ids) != 1 || ids[0] != other.ID {
 					t.Errorf("a user sees %v, want the own row", ids)

@@ -609,9 +609,7 @@ func TestAudit_UpsertOfTheSameMoment(t *testing.T) {
 						return err
 					})
 				}()
-				for waiting := 0; waiting == 0; { // until the other one is at this one's row
-					waiting = column[int](t, ctx, s, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")[0]
-				}
+				waitsForLock(t, ctx, s, answer)
 				return nil
 			}))
 			if err := <-answer; !errors.Is(err, whole) {
@@ -623,6 +621,17 @@ func TestAudit_UpsertOfTheSameMoment(t *testing.T) {
 			}
 		}
 	})
+}
+
+// waitsForLock returns when another connection is at a row that this one has locked, or has answered.
+func waitsForLock(t *testing.T, ctx context.Context, s *models.Store, answer <-chan error) {
+	t.Helper()
+	for len(answer) == 0 {
+		if column[int](t, ctx, s, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")[0] > 0 {
+			return
+		}
+	}
+	t.Error("the other one did not wait")
 }
 
 // TestAudit_UpsertOfTheSamePublicID is TestAudit_UpsertOfTheSameMoment where both rows have one public id: the
@@ -638,9 +647,7 @@ func TestAudit_UpsertOfTheSamePublicID(t *testing.T) {
 	check(t, s.InTx(ctx, func(in context.Context) error {
 		check(t, put(in, "one"))
 		go func() { answer <- put(ctx, "two") }()
-		for waiting := 0; waiting == 0; { // until the other one is at this one's row
-			waiting = column[int](t, ctx, s, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")[0]
-		}
+		waitsForLock(t, ctx, s, answer)
 		return nil
 	}))
 	check(t, <-answer)

@@ -103,7 +103,7 @@ type nobody struct{ context.Context }
 
 func (n nobody) Value(key any) any {
 	value := n.Context.Value(key)
-	if _, ok := value.(models.Viewer); ok {
+	if _, ok := value.(*models.Viewer); ok {
 		return nil
 	}
 	return value

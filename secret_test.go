@@ -320,6 +320,9 @@ func rowErrors(ctx context.Context, p *planted) map[string]error {
 	for _, code := range []string{"08000", "0A000", "25001", "2F000", "38000", "3F000", "42501", "53100", "54000", "55000", "58000", "XX000"} {
 		errs["raise with "+code] = p.raw(ctx, "DO $$ BEGIN RAISE '%', (SELECT hashed_password FROM users LIMIT 1) USING ERRCODE = '"+code+"'; END $$")
 	}
+	for code, option := range map[string]string{"23505": "CONSTRAINT", "23503": "CONSTRAINT", "23514": "CONSTRAINT", "23502": "COLUMN"} {
+		errs["raise of a "+option+" with "+code] = p.raw(ctx, "DO $$ DECLARE hash text := (SELECT hashed_password FROM users LIMIT 1); BEGIN RAISE EXCEPTION USING ERRCODE = '"+code+"', "+option+" = hash; END $$")
+	}
 	maps.Copy(errs, map[string]error{
 		"schema of a row":        p.raw(ctx, "SELECT CAST(email AS regclass) FROM users WHERE id = $1", p.victim.ID),
 		"schema of a row, XML":   p.raw(ctx, "SELECT schema_to_xml(email, true, false, '') FROM users WHERE id = $1", p.victim.ID),

@@ -256,7 +256,6 @@ func TestExportSubject_FilesOfOthersBefore(t *testing.T) {
 	})
 }
 
-// TestExportSubject_OfADeletedAccount: the address is somebody else's by now.
 // TestExportSubject_DeletedByOtherHands is about an account of whose deletion the row alone tells.
 func TestExportSubject_DeletedByOtherHands(t *testing.T) {
 	t.Parallel()
@@ -274,6 +273,7 @@ func TestExportSubject_DeletedByOtherHands(t *testing.T) {
 	})
 }
 
+// TestExportSubject_OfADeletedAccount: the address is somebody else's by now.
 func TestExportSubject_OfADeletedAccount(t *testing.T) {
 	t.Parallel()
 	eachClock(t, march, func(t *testing.T, ctx context.Context, s *models.Store, c *fakeClock) {

@@ -80,7 +80,11 @@ func contextError(ctx context.Context) error {
 // translatePostgres composes the text anew: the server's may be in any language, and its details, and
 // some of its messages, hold values of the row.
 func translatePostgres(ctx context.Context, e *pq.Error) error {
-	out := &Error{Code: string(e.Code), Constraint: e.Constraint}
+	constraint, column := e.Constraint, e.Column
+	if raised(e) {
+		constraint, column = "", "" // which may hold anything, too
+	}
+	out := &Error{Code: string(e.Code), Constraint: constraint}
 	switch e.Code {
 	case "57014": // query_canceled
 		return contextError(ctx)
@@ -88,13 +92,13 @@ func translatePostgres(ctx context.Context, e *pq.Error) error {
 		return ErrTxFailed
 	// The phrases that ent's IsConstraintError looks for.
 	case "23505":
-		out.kind, out.text = ErrUnique, fmt.Sprintf("violates unique constraint %q", e.Constraint)
+		out.kind, out.text = ErrUnique, fmt.Sprintf("violates unique constraint %q", constraint)
 	case "23503", "23001":
-		out.kind, out.text = ErrForeignKey, fmt.Sprintf("violates foreign key constraint %q", e.Constraint)
+		out.kind, out.text = ErrForeignKey, fmt.Sprintf("violates foreign key constraint %q", constraint)
 	case "23514":
-		out.kind, out.text = ErrCheck, fmt.Sprintf("violates check constraint %q", e.Constraint)
+		out.kind, out.text = ErrCheck, fmt.Sprintf("violates check constraint %q", constraint)
 	case "23502":
-		out.kind, out.text = ErrNotNull, fmt.Sprintf("column %q must not be NULL", e.Column)
+		out.kind, out.text = ErrNotNull, fmt.Sprintf("column %q must not be NULL", column)
 	case "40001", "40P01":
 		out.kind, out.text = ErrSerialization, ErrSerialization.Error()
 	case "55P03":
@@ -114,11 +118,14 @@ func translatePostgres(ctx context.Context, e *pq.Error) error {
 	return out
 }
 
+// raised reports whether it is of PL/pgSQL's RAISE, which may take any code and any text.
+func raised(e *pq.Error) bool { return e.Routine == "exec_stmt_raise" }
+
 // quotesValues reports whether the message may hold a value: that of a data error, of one that a
 // function raises, or of a name that a statement made from a value when it ran. A name that stands in
 // the statement itself has a position there.
 func quotesValues(e *pq.Error) bool {
-	if e.Routine == "exec_stmt_raise" { // PL/pgSQL's RAISE, which may take any code
+	if raised(e) {
 		return true
 	}
 	switch e.Code.Class() {
@@ -152,7 +159,9 @@ const (
 // primary is the result code without its extension.
 func primary(code int) int { return code & 0xff }
 
-// translateSQLite keeps SQLite's text, which names tables and columns, and values in two cases alone.
+// translateSQLite keeps SQLite's text, which names tables and columns, and less than that where it may quote a
+// value of a row: in these two cases. What a statement of the system makes a name or a pattern of itself
+// (ATTACH, MATCH of its own tables) may still be quoted.
 func translateSQLite(ctx context.Context, code int, text string) error {
 	byTrigger := code == sqliteConstraintTrigger && text != "FOREIGN KEY constraint failed" // which SQLite makes a trigger of
 	switch {

@@ -13,7 +13,7 @@ import (
 type key struct{}
 
 type raised struct {
-	viewer   viewer.Viewer
+	viewer   *viewer.Viewer
 	entities []string
 }
 
@@ -21,13 +21,11 @@ type raised struct {
 // whom a hook names in it. The viewer stays who it is, for the audit trail, and must still have an account
 // in use to change something.
 func Raise(ctx context.Context, entities ...string) context.Context {
-	v, _ := viewer.FromContext(ctx)
-	return context.WithValue(ctx, key{}, raised{v, entities})
+	return context.WithValue(ctx, key{}, raised{viewer.Named(ctx), entities})
 }
 
 // Raised reports whether the rules of the entity allow everything in ctx.
 func Raised(ctx context.Context, entity string) bool {
 	r, _ := ctx.Value(key{}).(raised)
-	v, _ := viewer.FromContext(ctx)
-	return v == r.viewer && slices.Contains(r.entities, entity)
+	return viewer.Named(ctx) == r.viewer && slices.Contains(r.entities, entity)
 }
