@@ -102,6 +102,9 @@ func TestCutoff_OnEveryPath(t *testing.T) {
 			}
 		}
 		active := byID(func(u *ent.UserUpdateOne) { u.SetIsActive(true).SetIsDeleted(false) })
+		put := func(id int) *ent.UserUpsertOne {
+			return upsert(s, must(s.User.Get(ctx, id))(t))
+		}
 		for name, change := range map[string]func(id int) error{
 			"password":       byID(func(u *ent.UserUpdateOne) { u.SetHashedPassword("x") }),
 			"disabled":       byID(func(u *ent.UserUpdateOne) { u.SetIsActive(false) }),
@@ -111,6 +114,13 @@ func TestCutoff_OnEveryPath(t *testing.T) {
 				u := must(s.User.Get(ctx, id))(t)
 				return must2(s.UpsertUser(ctx, u.Email, func(m *ent.UserMutation) { m.SetHashedPassword("x") }))
 			},
+			"upsert by the client": func(id int) error {
+				return put(id).Update(func(u *ent.UserUpsert) { u.SetHashedPassword("x") }).Exec(ctx)
+			},
+			"disabled by upsert": func(id int) error {
+				return put(id).Update(func(u *ent.UserUpsert) { u.SetIsActive(false) }).Exec(ctx)
+			},
+			"new values by upsert": func(id int) error { return put(id).UpdateNewValues().Exec(ctx) },
 		} {
 			u, claims := withToken(t, ctx, s, strings.ReplaceAll(name, " ", "-")+"@example.org")
 			check(t, change(u.ID))
@@ -121,6 +131,8 @@ func TestCutoff_OnEveryPath(t *testing.T) {
 		}
 		u, claims := withToken(t, ctx, s, "kept@example.org")
 		check(t, s.User.UpdateOne(u).SetName("Ada").SetIsActive(true).SetIsDeleted(false).SetEmail("new@example.org").Exec(ctx))
+		check(t, put(u.ID).Ignore().Exec(ctx))
+		check(t, put(u.ID).Update(func(u *ent.UserUpsert) { u.SetName("Lovelace").SetIsActive(true) }).Exec(ctx))
 		check(t, s.CheckToken(ctx, claims))
 		later := time.Now().Add(time.Hour) // A cutoff that is given is the one that counts.
 		check(t, s.User.UpdateOne(u).SetHashedPassword("x").SetTokensValidAfter(later).Exec(ctx))

@@ -455,7 +455,7 @@ func TestAudit_Upsert(t *testing.T) {
 		}{
 			"new values": {func(ctx context.Context, u *ent.User) error {
 				return upsert(s, u).UpdateNewValues().Exec(ctx)
-			}, changes{"hashed_password": {redacted, redacted}}, nil},
+			}, changes{"hashed_password": {redacted, redacted}, "tokens_valid_after": {nil, hourLater}}, nil},
 			"some columns": {func(ctx context.Context, u *ent.User) error {
 				return upsert(s, u).Update(func(set *ent.UserUpsert) { set.SetName("new").ClearBio().SetIsAdmin(true) }).Exec(ctx)
 			}, changes{"name": {"old", "new"}, "bio": {"bio", nil}, "is_admin": {false, true}}, nil},

@@ -25,13 +25,17 @@ func (User) Mixin() []ent.Mixin {
 		Timestamps{},
 		PublicID{},
 		Address{Column: "email"},
-		Cutoff{Column: "tokens_valid_after", When: cutoff.When{"hashed_password": nil, "is_active": false, "is_deleted": true}},
+		Cutoff{Column: "tokens_valid_after", When: signsOut},
 		Audited{Changes: audit.Changes{
-			Creates: true,
-			Except:  []string{"updated_at", "last_login_at"},
+			Creates:  true,
+			Except:   []string{"updated_at", "last_login_at"},
+			Upserted: signsOut.Upserted("users", "tokens_valid_after", "created_at", "last_login_at"),
 		}},
 	}
 }
+
+// signsOut is what refuses the tokens of before.
+var signsOut = cutoff.When{"hashed_password": nil, "is_active": false, "is_deleted": true}
 
 // Fields of the User.
 func (User) Fields() []ent.Field {

@@ -42,6 +42,15 @@ const Redacted = "[redacted]"
 type Changes struct {
 	Creates bool     // creations too, not updates and deletes alone; without it there are no upserts
 	Except  []string // columns whose change is not worth a row
+
+	// Upserted does for a row that an upsert has changed what the hooks of an update would have done, and puts
+	// the columns that it changes into after. Nil for nothing.
+	Upserted func(ctx context.Context, db Execer, before, after Row) error `json:"-"`
+}
+
+// Execer carries out a statement.
+type Execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (stdsql.Result, error)
 }
 
 var _ schema.Annotation = Changes{}
@@ -65,6 +74,14 @@ type Row struct {
 	Secrets map[string]any // the sensitive ones; only whether they changed is written
 }
 
+// Value is what the row has in a column, a sensitive one included.
+func (r Row) Value(column string) any {
+	if value, ok := r.Secrets[column]; ok {
+		return value
+	}
+	return r.Columns[column]
+}
+
 // mutation is a mutation of an audited entity, as the template audit makes it.
 type mutation interface {
 	ent.Mutation
@@ -85,7 +102,7 @@ type mutation interface {
 	Elsewhere() []string
 	// DeleteDependents deletes the rows that the database would delete with these.
 	DeleteDependents(ctx context.Context, ids []int) error
-	ExecContext(ctx context.Context, query string, args ...any) (stdsql.Result, error)
+	Execer
 }
 
 // Hook audits the changes. A bulk change is carried out in chunks of rows, inside one transaction.
@@ -151,6 +168,11 @@ func (c Changes) create(ctx context.Context, m mutation, next ent.Mutator) (ent.
 		}
 		if err := upserted(ctx, m, pair[0], pair[1], created); err != nil {
 			return nil, err
+		}
+		if c.Upserted != nil && pair[0].Columns != nil {
+			if err := c.Upserted(ctx, m, pair[0], pair[1]); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return node, c.write(ctx, m, before, after)

@@ -4,6 +4,7 @@ package cutoff
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/schema"
 
+	"github.com/reviewpoint/models/internal/audit"
 	"github.com/reviewpoint/models/internal/clock"
 	"github.com/reviewpoint/models/internal/policy"
 )
@@ -48,6 +50,37 @@ func Hook(column string, when When) ent.Hook {
 func (w When) is(m ent.Mutation) bool {
 	for column, wanted := range w {
 		if value, set := m.Field(column); set && (wanted == nil || value == wanted) {
+			return true
+		}
+	}
+	return false
+}
+
+// Upserted is Hook for a row of the table that an upsert has changed, whose update no hook sees. The cutoff
+// never lies before the times in floor, which are columns of the row.
+func (w When) Upserted(table, column string, floor ...string) func(context.Context, audit.Execer, audit.Row, audit.Row) error {
+	return func(ctx context.Context, db audit.Execer, before, after audit.Row) error {
+		was, _ := before.Columns[column].(time.Time)
+		is, _ := after.Columns[column].(time.Time)
+		if !was.Equal(is) || !w.changed(before, after) { // The upsert has set the cutoff itself, or needs none.
+			return nil
+		}
+		latest := clock.Now(ctx)
+		for _, name := range append(floor, column) {
+			if t, ok := after.Columns[name].(time.Time); ok && t.After(latest) {
+				latest = t
+			}
+		}
+		after.Columns[column] = latest
+		_, err := db.ExecContext(ctx, fmt.Sprintf("UPDATE %s SET %s = $1 WHERE id = $2", table, column), latest, after.ID)
+		return err
+	}
+}
+
+func (w When) changed(before, after audit.Row) bool {
+	for column, wanted := range w {
+		was, is := before.Value(column), after.Value(column)
+		if was != is && (wanted == nil || is == wanted) {
 			return true
 		}
 	}
