@@ -9,7 +9,8 @@ import (
 
 // Viewer is who is asking: UserID int, Admin and System bool, and Label string, which names in the audit
 // trail who has no UserID. The zero value is an anonymous visitor. A person has a UserID, which is that
-// of an account; an administrator may have a Label instead. Any other is refused with ErrForbidden.
+// of an account; an administrator may have a Label instead, and then nothing is looked up. A negative UserID, and
+// an administrator with neither, are refused with ErrForbidden. System counts before UserID, and UserID before Label.
 // String is the name in the audit trail, of 255 characters at most: "user:7", "system:import", "anonymous".
 type Viewer = viewer.Viewer
 
