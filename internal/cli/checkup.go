@@ -476,7 +476,7 @@ func (c *checkup) hashes(ctx context.Context) (finding, error) {
 		kind               string
 		salt, digest, n    int
 		accounts           int
-		bcrypt, old, clear int
+		bcrypt, old, plain int
 	)
 	err := scan(ctx, c.db, hashKinds, func() error {
 		accounts += n
@@ -486,7 +486,7 @@ func (c *checkup) hashes(ctx context.Context) (finding, error) {
 		}
 		switch weak := password.Weak(like, password.Default); {
 		case kind == "clear":
-			clear += n
+			plain += n
 		case weak && strings.HasPrefix(kind, "$2"):
 			bcrypt += n
 		case weak:
@@ -494,15 +494,15 @@ func (c *checkup) hashes(ctx context.Context) (finding, error) {
 		}
 		return nil
 	}, &kind, &salt, &digest, &n)
-	if bcrypt+old+clear == 0 {
+	if bcrypt+old+plain == 0 {
 		return finding{OK: true, Detail: "none is weak, of " + counted(accounts, "account")}, err
 	}
 	f := finding{
 		Detail: fmt.Sprintf("%d of %s have bcrypt's, %d Argon2id's with less than today's cost", bcrypt, counted(accounts, "account"), old),
 		Cure:   "a good login replaces each; give those who do not come another one by `reviewpoint user passwd`, or run `reviewpoint user delete`",
 	}
-	if clear > 0 {
-		f.Detail += fmt.Sprintf(", %d none at all: perhaps a password in clear, with which nobody signs in", clear)
+	if plain > 0 {
+		f.Detail += fmt.Sprintf(", %d none at all: perhaps a password in clear, with which nobody signs in", plain)
 		f.Cure += "; those without a hash are SELECT id FROM users WHERE NOT is_deleted AND hashed_password NOT LIKE '$%' AND hashed_password <> '" + password.None + "'"
 	}
 	return f, err

@@ -307,7 +307,7 @@ func TestDoctor_Hashes(t *testing.T) {
 		if _, err := store.Migrate(ctx); err != nil {
 			t.Fatal(err)
 		}
-		var weak, bcrypt, clear int
+		var weak, bcrypt, plain int
 		for i, hash := range hashes {
 			if err := store.User.Create().SetEmail(fmt.Sprintf("u%d@example.org", i)).SetHashedPassword("!").Exec(ctx); err != nil {
 				t.Fatal(err)
@@ -319,7 +319,7 @@ func TestDoctor_Hashes(t *testing.T) {
 			}
 			switch {
 			case hash != "" && hash != password.None && !strings.HasPrefix(hash, "$"):
-				clear++
+				plain++
 			case !password.Weak(hash, password.Default):
 			case strings.HasPrefix(hash, "$2"):
 				bcrypt++
@@ -327,8 +327,8 @@ func TestDoctor_Hashes(t *testing.T) {
 				weak++
 			}
 		}
-		detail := fmt.Sprintf("%d of %d accounts have bcrypt's, %d Argon2id's with less than today's cost, %d none at all: perhaps a password in clear, with which nobody signs in", bcrypt, len(hashes), weak, clear)
-		if f := diagnose(t.Context(), t, url)["password hashes"]; f.Detail != detail || weak < 3 || bcrypt != 2 || clear != 1 {
+		detail := fmt.Sprintf("%d of %d accounts have bcrypt's, %d Argon2id's with less than today's cost, %d none at all: perhaps a password in clear, with which nobody signs in", bcrypt, len(hashes), weak, plain)
+		if f := diagnose(t.Context(), t, url)["password hashes"]; f.Detail != detail || weak < 3 || bcrypt != 2 || plain != 1 {
 			t.Errorf("doctor says %q, want %q", f.Detail, detail)
 		}
 		rows, err := store.QueryContext(ctx, cli.HashKinds)
