@@ -50,7 +50,7 @@ func (s *Store) CreateFiles(ctx context.Context, userID int, files []NewFile) ([
 	case v.UserID == 0:
 		return nil, policy.Deny("%s may not create %s", v, ent.TypeFile)
 	case v.UserID != userID:
-		return nil, policy.Deny("%s may create only their own %s", v, ent.TypeFile)
+		return nil, policy.DenyOwner(v, ent.TypeFile, file.FieldUserID)
 	}
 	if err := validFiles(userID, files); err != nil {
 		return nil, cmp.Or(policy.InUse(ctx, s, v), err)

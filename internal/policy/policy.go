@@ -122,7 +122,7 @@ func (r Rules) personal(ctx context.Context, m ent.Mutation, v viewer.Viewer, op
 	}
 	if op == Create {
 		if owner, _ := m.Field(r.Owner); owner != v.UserID {
-			return Deny("%s may create only their own %s: set %s to their id", v, m.Type(), r.Owner)
+			return DenyOwner(v, m.Type(), r.Owner)
 		}
 	} else if err := r.own(m, v.UserID, " AND is_active"); err != nil { // still, when the rows are locked
 		return err
@@ -270,6 +270,11 @@ type denial struct{ reason string }
 
 // Deny returns ErrForbidden with its reason, which holds no value of a row.
 func Deny(format string, args ...any) error { return &denial{fmt.Sprintf(format, args...)} }
+
+// DenyOwner refuses a row that the viewer makes for somebody else.
+func DenyOwner(v viewer.Viewer, entity, owner string) error {
+	return Deny("%s may create only their own %s: set %s to their id", v, entity, owner)
+}
 
 func (d *denial) Error() string { return ErrForbidden.Error() + ": " + d.reason }
 
