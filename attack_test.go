@@ -342,6 +342,18 @@ func TestExportSubject_NothingOfOthers(t *testing.T) {
 		if strings.Contains(export, "canary") || !strings.Contains(export, "hers.pdf") || strings.Count(export, `"used_at"`) != 1 {
 			t.Errorf("the export is %s", export)
 		}
+		both := must(newFile(s, bob).SetFilename("canary-old.pdf").Save(ctx))(t)
+		check(t, s.File.UpdateOne(both).SetFilename("renamed.pdf").SetUserID(ada.ID).Exec(ctx))
+		for _, tt := range []struct {
+			of           *ent.User
+			shown, other string
+		}{{ada, "renamed.pdf", "canary-old.pdf"}, {bob, "canary-old.pdf", "renamed.pdf"}} {
+			var written bytes.Buffer
+			check(t, s.ExportSubject(models.AsUser(ctx, tt.of), tt.of.ID, &written))
+			if got := written.String(); !strings.Contains(got, tt.shown) || strings.Contains(got, tt.other) {
+				t.Errorf("of %s in one change of name and owner: %s", tt.of.Email, got)
+			}
+		}
 		check(t, s.AnonymizeUser(ctx, ada.ID))
 		check(t, s.ConsumeResetToken(ctx, "shared@example.org", "hers")) // it is hers no more
 		if err := s.ConsumeResetToken(ctx, "shared@example.org", "his"); !errors.Is(err, models.ErrTokenUsed) {

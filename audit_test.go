@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -819,6 +820,27 @@ func TestAudit_Elsewhere(t *testing.T) {
 		check(t, g.Update().SetUser(u).Exec(ctx))
 		if got := actions(t, ctx, s, "file", g.ID); !slices.Equal(got, []string{"update"}) {
 			t.Errorf("the trail of the file is %v, want its update", got)
+		}
+	})
+}
+
+// TestAudit_Digits changes numbers by less than a float64 tells apart.
+func TestAudit_Digits(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		u := must(newUser(s).SetPreferences(map[string]any{"n": json.Number("9007199254740993")}).Save(ctx))(t)
+		for _, number := range []string{"9007199254740992", "0.1", "0.10000000000000000555"} {
+			check(t, s.User.UpdateOneID(u.ID).SetPreferences(map[string]any{"n": json.Number(number)}).Exec(models.AsUser(ctx, u)))
+		}
+		texts := column[string](t, ctx, s, "SELECT CAST(changes AS text) FROM audit_logs WHERE action = 'update' ORDER BY id")
+		const want = "9007199254740993 9007199254740992 9007199254740992 0.1 0.1 0.10000000000000000555"
+		if got := strings.Join(regexp.MustCompile(`[0-9.]+`).FindAllString(strings.Join(texts, ""), -1), " "); got != want {
+			t.Errorf("the trail has %s, want %s", got, want)
+		}
+		read := must(s.User.Get(ctx, u.ID))(t)
+		check(t, s.User.UpdateOne(read).SetPreferences(read.Preferences).SetName("n").Exec(ctx))
+		if got := encode(t, must(s.User.Get(ctx, u.ID))(t).Preferences); got != `{"n":0.10000000000000000555}` {
+			t.Errorf("read and written again it is %s", got)
 		}
 	})
 }

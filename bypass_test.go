@@ -12,6 +12,7 @@ import (
 
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql"
+	"entgo.io/ent/privacy"
 
 	"github.com/reviewpoint/models"
 	"github.com/reviewpoint/models/ent"
@@ -198,7 +199,10 @@ func TestRules_OfOperations(t *testing.T) {
 				return u.Exec(models.AsUser(ctx, w.admin))
 			},
 		} {
-			for _, op := range []ent.Op{ent.OpCreate, ent.OpDelete, ent.OpDeleteOne} {
+			for _, op := range []ent.Op{
+				ent.OpCreate, ent.OpDelete, ent.OpDeleteOne,
+				ent.OpCreate | ent.OpUpdate, ent.OpCreate | ent.OpDelete, ent.OpUpdate | ent.OpDelete, ent.OpUpdate | ent.OpUpdateOne,
+			} {
 				if strings.Contains(name, "create") && op == ent.OpCreate || name == "user" && op != ent.OpCreate {
 					continue // its own, or a soft delete, which an administrator may
 				}
@@ -208,17 +212,43 @@ func TestRules_OfOperations(t *testing.T) {
 			}
 		}
 		// A hook of the service's that does so to a delete.
+		var pretended ent.Op
 		s.AuditLog.Use(func(next ent.Mutator) ent.Mutator {
 			return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
-				m.(*ent.AuditLogMutation).SetOp(ent.OpCreate)
+				m.(*ent.AuditLogMutation).SetOp(pretended)
 				return next.Mutate(ctx, m)
 			})
 		})
-		if _, err := s.AuditLog.Delete().Exec(ctx); !errors.Is(err, models.ErrForbidden) {
-			t.Errorf("delete of the trail: got %v, want ErrForbidden", err)
+		for _, pretended = range []ent.Op{ent.OpCreate, ent.OpCreate | ent.OpDelete} {
+			if _, err := s.AuditLog.Delete().Exec(ctx); !errors.Is(err, models.ErrForbidden) {
+				t.Errorf("delete of the trail as %s: got %v, want ErrForbidden", pretended, err)
+			}
 		}
 		if w.dump(t, ctx) != before {
 			t.Error("something changed")
+		}
+	})
+}
+
+// TestRules_HeedNoDecision gives the context what ent's privacy package takes for a decision.
+func TestRules_HeedNoDecision(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, ctx context.Context, s *models.Store) {
+		w := newWorld(t, ctx, s)
+		for table, operations := range w.operations() {
+			for name, op := range operations {
+				var asked, decided [6]string
+				for i := range asked {
+					_ = s.InTx(ctx, func(ctx context.Context) error { asked[i] = outcome(op(w.viewers(ctx)[i])); return errUndone })
+					_ = s.InTx(ctx, func(ctx context.Context) error {
+						decided[i] = outcome(op(privacy.DecisionContext(w.viewers(ctx)[i], privacy.Allow)))
+						return errUndone
+					})
+				}
+				if decided != asked {
+					t.Errorf("%s of %s: %v, want %v", name, table, decided, asked)
+				}
+			}
 		}
 	})
 }

@@ -39,6 +39,7 @@ const rules = `
 | users | delete by id, bulk delete, hard delete | no viewer | no | no | no | yes | yes |
 | files | get, list, count, exist, ids, select, group by, aggregate, clone, edge, eager load, edge predicate (from a user to the files) | no viewer | no | yes | hidden | yes | yes |
 | files | create, bulk create | no viewer | no | yes | no | yes | yes |
+| files | create at a time of one's own | no viewer | no | no | no | no | yes |
 | files | update by id, bulk update | no viewer | no | no | no | yes | yes |
 | files | delete by id, bulk delete | no viewer | no | yes | hidden | yes | yes |
 | files | upsert | no viewer | no | not audited | no | not audited | not audited |
@@ -317,6 +318,9 @@ func (w *world) fileOperations() map[string]operation {
 		"create": func(ctx context.Context) (int, error) { return one(newFile(w.Store, w.target).Save(ctx)) },
 		"bulk create": func(ctx context.Context) (int, error) {
 			return many(w.File.CreateBulk(newFile(w.Store, w.target), newFile(w.Store, w.target)).Save(ctx))
+		},
+		"create at a time of one's own": func(ctx context.Context) (int, error) {
+			return one(newFile(w.Store, w.target).SetCreatedAt(time.Unix(0, 0)).Save(ctx))
 		},
 		"update by id": func(ctx context.Context) (int, error) {
 			return one(w.File.UpdateOneID(id).SetFilename("n").AddSize(1).Save(ctx))

@@ -199,7 +199,7 @@ func (s *Store) ExportSubject(ctx context.Context, userID int, w io.Writer) erro
 	e.list("files", func() error { return e.files(ctx) })
 	e.list("password_resets", func() error { return e.resets(ctx) })
 	e.list("changes", func() error {
-		return s.eachChange(ctx, e.changes(), func(row *ent.AuditLog) error { return e.item(row) })
+		return s.eachChange(ctx, e.changes(), func(row *ent.AuditLog) error { return e.item(e.own(row)) })
 	})
 	e.list("actions", func() error {
 		acts := auditlog.And(auditlog.Actor(Viewer{UserID: u.ID}.String()), auditlog.Not(e.changes()))
@@ -288,6 +288,22 @@ func (e *export) resets(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// own redacts what a file was with somebody else in a change that moved it.
+func (e *export) own(row *ent.AuditLog) *ent.AuditLog {
+	owners, _ := row.Changes[file.FieldUserID].([]any)
+	for i, owner := range owners {
+		if owner == nil || owner == float64(e.u.ID) {
+			continue
+		}
+		for column, values := range row.Changes {
+			if pair, _ := values.([]any); column != file.FieldUserID && i < len(pair) {
+				pair[i] = audit.Redacted
+			}
+		}
+	}
+	return row
 }
 
 // changes matches the trail of the account, and of each file while it was the account's: until the next row

@@ -57,9 +57,10 @@ func (File) Indexes() []ent.Index {
 // Policy of the File.
 func (File) Policy() ent.Policy {
 	return policy.Rules{
-		Admin: policy.All,
-		User:  policy.Read | policy.Create | policy.Delete,
-		Owner: "user_id",
+		Admin:      policy.All,
+		User:       policy.Read | policy.Create | policy.Delete,
+		Owner:      "user_id",
+		SystemOnly: []string{"created_at"},
 	}
 }
 

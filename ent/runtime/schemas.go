@@ -20,3 +20,13 @@ var Schemas = map[string]ent.Interface{
 	usedpasswordresettoken.Table: schema.UsedPasswordResetToken{},
 	user.Table:                   schema.User{},
 }
+
+// A policy of ent's privacy package heeds a decision that the context carries (privacy.DecisionContext) before
+// it asks the rules. These ask the rules alone.
+func init() {
+	auditlog.Policy = schema.AuditLog{}.Policy()
+	blacklistedtoken.Policy = schema.BlacklistedToken{}.Policy()
+	file.Policy = schema.File{}.Policy()
+	usedpasswordresettoken.Policy = schema.UsedPasswordResetToken{}.Policy()
+	user.Policy = schema.User{}.Policy()
+}

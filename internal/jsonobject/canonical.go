@@ -82,8 +82,24 @@ func numbers(value any) (_ any, err error) {
 	return value, nil
 }
 
-// number writes a number as encoding/json writes a float, but with all its digits.
-func number(text string) (json.Number, error) {
+// number is a float64, or a json.Number where that would lose digits.
+func number(text string) (any, error) {
+	digits, err := canonicalNumber(text)
+	if err != nil {
+		return nil, err
+	}
+	float, err := digits.Float64()
+	if err != nil {
+		return nil, errNumber
+	}
+	if written, err := json.Marshal(float); err != nil || string(written) != digits.String() {
+		return digits, nil //nolint:nilerr // The digits are there all the same.
+	}
+	return float, nil
+}
+
+// canonicalNumber writes a number as encoding/json writes a float, but with all its digits.
+func canonicalNumber(text string) (json.Number, error) {
 	if _, err := strconv.ParseFloat(text, 64); err != nil || len(text) > 1000 {
 		return "", errNumber
 	}

@@ -5,13 +5,14 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"reflect"
 	"unicode/utf8"
 
 	"entgo.io/ent"
 
 	"github.com/reviewpoint/models/internal/text"
+	"github.com/reviewpoint/models/internal/validation"
 )
 
 // Hook makes a nil object in the column mean NULL rather than the JSON null, and refuses one that
@@ -28,7 +29,7 @@ func Hook(column string) ent.Hook {
 				return clearField(ctx, m, next, column)
 			}
 			if err := Valid(object); err != nil {
-				return nil, fmt.Errorf("%s.%s: %w", m.Type(), column, err)
+				return nil, validation.Because(m.Type(), column, err.Error(), err)
 			}
 			return next.Mutate(ctx, m)
 		})
@@ -48,19 +49,22 @@ func clearField(ctx context.Context, m ent.Mutation, next ent.Mutator, column st
 	return next.Mutate(ctx, m)
 }
 
-// Valid returns text.ErrInvalidUTF8 or text.ErrNUL when a key or a string in value cannot be stored.
+var errUnwritable = errors.New("cannot be written as JSON") // encoding/json would quote values
+
+// Valid returns text.ErrInvalidUTF8 or text.ErrNUL when a key or a string in value cannot be stored, and an
+// error that holds no value when something else cannot.
 func Valid(value any) error {
 	encoded, err := json.Marshal(value) // refuses what refers to itself, which valid would not leave
 	if err != nil {
-		return err
+		return errUnwritable
 	}
 	// What writes its own JSON is seen only in that; bytes that are not UTF-8 are lost in it.
 	if !utf8.Valid(encoded) {
 		return text.ErrInvalidUTF8
 	}
 	var decoded any
-	if err := json.Unmarshal(encoded, &decoded); err != nil {
-		return err
+	if json.Unmarshal(encoded, &decoded) != nil {
+		return errNumber
 	}
 	return cmp.Or(valid(reflect.ValueOf(value)), valid(reflect.ValueOf(decoded)))
 }

@@ -1,7 +1,10 @@
 package jsonobject_test
 
 import (
+	"encoding/json"
 	"errors"
+	"math"
+	"strings"
 	"testing"
 
 	"github.com/reviewpoint/models/internal/jsonobject"
@@ -29,6 +32,26 @@ func TestValid(t *testing.T) {
 	} {
 		if err := jsonobject.Valid(test.value); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, want %v", test.name, err, test.want)
+		}
+	}
+}
+
+type rogue struct{}
+
+func (rogue) MarshalJSON() ([]byte, error) { return nil, errors.New("canary") }
+
+// TestValid_HoldsNoValue refuses what encoding/json would quote.
+func TestValid_HoldsNoValue(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]any{
+		"infinite":            math.Inf(1),
+		"too large":           json.Number("1" + strings.Repeat("0", 400)),
+		"no number":           json.Number("canary"),
+		"with its own writer": rogue{},
+	} {
+		err := jsonobject.Valid(map[string]any{"a": value})
+		if err == nil || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "00000") || strings.Contains(err.Error(), "Inf") {
+			t.Errorf("%s: got %v, want an error without the value", name, err)
 		}
 	}
 }

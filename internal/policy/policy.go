@@ -94,6 +94,8 @@ func (r Rules) EvalMutation(ctx context.Context, m ent.Mutation) error {
 	}
 	op := operation(m.Op())
 	switch {
+	case compound(m.Op()):
+		return Deny("no builder of %s carries out %s", m.Type(), m.Op())
 	case r.AppendOnly && op != Create:
 		return Deny("rows of %s are never changed", m.Type())
 	case v.System:
@@ -218,7 +220,7 @@ func InUse(ctx context.Context, db querier, v viewer.Viewer) error {
 
 // Operation refuses a builder whose mutation was made another operation, which is not what the rules saw.
 func Operation(m ent.Mutation, ops ent.Op) error {
-	if !m.Op().Is(ops) {
+	if !m.Op().Is(ops) || compound(m.Op()) {
 		return Deny("a builder of %s cannot carry out %s", m.Type(), m.Op())
 	}
 	return nil
@@ -264,6 +266,9 @@ func operation(op ent.Op) Operations {
 	}
 	return Delete
 }
+
+// compound reports whether an operation is several, each of which Is would take it for.
+func compound(op ent.Op) bool { return op&(op-1) != 0 }
 
 // denial is ErrForbidden with its reason, and what ent calls a denial.
 type denial struct{ reason string }

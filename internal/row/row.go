@@ -11,6 +11,8 @@ import (
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql"
 	"github.com/google/uuid"
+
+	"github.com/reviewpoint/models/internal/jsonobject"
 )
 
 // ErrType is the answer of a column that holds something else than what is read.
@@ -81,10 +83,21 @@ func UUID(value any, err *error) uuid.UUID {
 	return id
 }
 
-// JSON reads a document.
+// JSON reads a document. The numbers of an object are float64, or json.Number where that would lose digits:
+// whoever writes it again changes none, and the audit trail sees each change.
 func JSON[T any](value any, err *error) T {
 	var document T
-	if text := String(value, err); text != "" && json.Unmarshal([]byte(text), &document) != nil {
+	text := []byte(String(value, err))
+	if len(text) == 0 {
+		return document
+	}
+	if object, ok := any(&document).(*map[string]any); ok {
+		var failed error
+		if *object, failed = jsonobject.Decode(text); failed == nil {
+			return document
+		}
+	}
+	if json.Unmarshal(text, &document) != nil {
 		*err = ErrType
 	}
 	return document
