@@ -161,7 +161,9 @@ func TestViewer_String(t *testing.T) {
 		"anonymous":                          {},
 		"user:7":                             {UserID: 7, Label: "not shown"},
 		"user:8":                             {UserID: 8, Admin: true},
+		"user:9":                             {UserID: 9, Admin: true, Label: "not shown"},
 		"admin:ops":                          {Admin: true, Label: "ops"},
+		"system:job":                         {System: true, UserID: 7, Label: "job"},
 		"system":                             {System: true},
 		"system:bad\uFFFDlabel\uFFFD":        {System: true, Label: "bad\x00label\xff"},
 		"system:" + strings.Repeat("я", 248): {System: true, Label: strings.Repeat("я", 300)},
@@ -200,6 +202,9 @@ func TestViewer_NotLookedUp(t *testing.T) {
 		if err == nil || errors.Is(err, models.ErrForbidden) {
 			t.Errorf("%s: got %v, want what is wrong with the database", name, err)
 		}
+	}
+	if err := policy.InUse(t.Context(), answer{s, "SELECT"}, models.Viewer{System: true, UserID: 1}); err != nil {
+		t.Errorf("the system is nobody's account: %v", err)
 	}
 	if _, err := policy.Asking(models.WithViewer(t.Context(), models.Viewer{System: true, Admin: true})); err != nil {
 		t.Errorf("the system needs no name: %v", err)
