@@ -31,7 +31,7 @@ var (
 // AnonymizeUser takes from an account, deleted or not, whatever tells whose it is: address, password, name,
 // bio, avatar, preferences and login time, the addresses in password resets, and the values of these in
 // the audit trail. The account is disabled, and no administrator's any more. Its id, public id and files
-// stay; files whose names tell too much are deleted before. It cannot be undone.
+// stay, and so do the names of deleted files in the trail until it is purged by age. It cannot be undone.
 //
 // Earlier addresses of the account are known from the audit trail alone: keep that for as long as password
 // resets. Links to reset the password must have expired, or one that has counted for the address would

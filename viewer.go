@@ -43,5 +43,6 @@ func ViewerFrom(ctx context.Context) (Viewer, bool) { return viewer.FromContext(
 func IncludeDeleted(ctx context.Context) context.Context { return viewer.IncludeDeleted(ctx) }
 
 // HardDelete returns a context whose deletes of users remove the row for good, a softly deleted one
-// too, and the files with it. Administrators and the system may.
+// too, and the files with it. Administrators and the system may. The trail keeps what the row was, and nothing
+// redacts it any more: call AnonymizeUser first, or leave the row to PurgeExpired, which does.
 func HardDelete(ctx context.Context) context.Context { return viewer.HardDelete(ctx) }
