@@ -25,8 +25,8 @@ var (
 	// *ent.NotFoundError.
 	ErrNotFound = ent.ErrNotFound
 	// ErrNotAudited is returned by the client for a change that the audit trail could not record, such as
-	// one through a driver that is not a Store's, or an upsert of files. Nothing was changed; where the
-	// caller's own transaction is concerned, that can only be rolled back.
+	// one through a driver that is not a Store's, or an upsert of files. Nothing was changed. Where that was
+	// found out by a statement, the caller's own transaction can only be rolled back, and answers ErrTxFailed.
 	ErrNotAudited = audit.ErrNotAudited
 	// ErrEmailTaken is returned by Register, UpsertUser and RestoreUser when another account has the address.
 	ErrEmailTaken = errors.New("the address belongs to another account")

@@ -18,7 +18,8 @@ type Viewer = viewer.Viewer
 // a change looks the account up.
 func WithViewer(ctx context.Context, v Viewer) context.Context { return viewer.NewContext(ctx, v) }
 
-// AsUser returns a context in which u asks, with the rights that u has; nil is anonymous.
+// AsUser returns a context in which u asks, with the rights that u has; nil, or one that is not saved, is
+// anonymous.
 func AsUser(ctx context.Context, u *ent.User) context.Context {
 	if u == nil {
 		return AsAnonymous(ctx)
